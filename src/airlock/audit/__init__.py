@@ -1,0 +1,1 @@
+"""The log that an outsider can verify: entry, chain, journal, projection, verification."""

@@ -1,0 +1,1 @@
+"""SARK, the control plane: what operators approve and change."""

@@ -1,0 +1,41 @@
+"""The only module that reads a clock.
+
+`wall` is for what people and tokens say, `monotonic` for durations and deadlines. `Clock` is the seam
+that tests turn by hand.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Seconds, as floats. `wall` is Unix time and may step; `monotonic` never goes back."""
+
+    def wall(self) -> float: ...
+    def monotonic(self) -> float: ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def wall(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+SYSTEM: Clock = SystemClock()
+
+
+def timestamp(wall: float) -> str:
+    """`YYYY-MM-DD HH:MM:SS.ffffff` in UTC, 26 characters: the form of audit rows (`specs/audit.md` 2.2)."""
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def rfc3339(wall: float) -> str:
+    """`YYYY-MM-DDTHH:MM:SSZ`: the form of answers to callers (`specs/mcp.md` 6.3)."""
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,221 @@
+"""The two families of errors, and nothing else.
+
+`Refused` is expected: somebody may not do this, or asked for it in a wrong way. Its text is safe for
+the caller. `Fault` is ours or an upstream's: the caller learns that it happened, not why.
+Whatever cannot decide raises; nothing here turns "unknown" into "yes".
+
+Codes and words: `specs/mcp.md` section 6.2 and JSON-RPC 2.0 section 5.1.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """Where on the way of a call something happened; the word in log, audit row and metric."""
+
+    EDGE = "edge"
+    AUTHENTICATE = "authenticate"
+    RESOLVE = "resolve"
+    ADMIT = "admit"
+    AUTHORIZE = "authorize"
+    REDACT = "redact"
+    RECORD = "record"
+    FORWARD = "forward"
+
+
+class Effect(StrEnum):
+    """Whether an upstream may have acted on a call that was not answered normally."""
+
+    NONE = "none"
+    POSSIBLE = "possible"
+
+
+class Refused(Exception):
+    """An expected refusal. `reason` is the stable word of audit rows; `text` may be shown to the caller.
+
+    `code` is one of the 4xxxx codes of `specs/mcp.md` 6.2.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        code: int,
+        reason: str,
+        text: str,
+        *,
+        policy_reason: str | None = None,
+        scope: dict[str, str] | None = None,
+        expires_at: float | None = None,
+        retry_after: int | None = None,
+        effect: Effect = Effect.NONE,
+    ) -> None:
+        super().__init__(text)
+        self.stage = stage
+        self.code = code
+        self.reason = reason
+        self.text = text
+        self.policy_reason = policy_reason
+        self.scope = scope
+        self.expires_at = expires_at
+        self.retry_after = retry_after
+        self.effect = effect
+
+
+class Rejected(Refused):
+    """A message that is no proper request: HTTP status and JSON-RPC code (-32xxx) of the standards.
+
+    `data` becomes `error.data`; `request_id` is the JSON-RPC id where it could be read.
+    """
+
+    def __init__(
+        self,
+        http: int,
+        code: int,
+        reason: str,
+        text: str,
+        *,
+        data: dict[str, object] | None = None,
+        stage: Stage = Stage.EDGE,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
+        super().__init__(stage, code, reason, text)
+        self.http = http
+        self.data = data
+        self.headers = headers
+
+
+class Unauthenticated(Refused):
+    """No credential, a bad one (401), or one that lacks scopes (403): answered with a challenge.
+
+    `error` is the RFC 6750 word (None: no credential was sent); `scopes` what the operation needs.
+    """
+
+    def __init__(
+        self,
+        http: int,
+        reason: str,
+        text: str,
+        *,
+        error: str | None = None,
+        scopes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(Stage.AUTHENTICATE, -32600, reason, text)
+        self.http = http
+        self.error = error
+        self.scopes = scopes
+
+
+class Fault(Exception):
+    """Ours or an upstream's failure. `detail` goes to the log, only `text` to the caller.
+
+    `code` is one of the 5xxxx codes (or 40901) of `specs/mcp.md` 6.2.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        code: int,
+        reason: str,
+        text: str,
+        *,
+        detail: str = "",
+        effect: Effect = Effect.NONE,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(f"{text} ({detail})" if detail else text)
+        self.stage = stage
+        self.code = code
+        self.reason = reason
+        self.text = text
+        self.detail = detail
+        self.effect = effect
+        self.retry_after = retry_after
+
+
+class UpstreamFault(Fault):
+    """An MCP server failed us. `effect` is NONE only where it is proven that it did not run the request."""
+
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        text: str,
+        *,
+        detail: str = "",
+        effect: Effect,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(
+            Stage.FORWARD, code, reason, text, detail=detail, effect=effect, retry_after=retry_after
+        )
+
+    @classmethod
+    def protocol(cls, detail: str, *, effect: Effect = Effect.POSSIBLE) -> UpstreamFault:
+        return cls(
+            50201,
+            "upstream_protocol_error",
+            "The server answered with something that is not MCP.",
+            detail=detail,
+            effect=effect,
+        )
+
+    @classmethod
+    def unavailable(cls, detail: str, *, effect: Effect, retry_after: int | None = None) -> UpstreamFault:
+        return cls(
+            50301,
+            "upstream_unavailable",
+            "The server cannot be reached.",
+            detail=detail,
+            effect=effect,
+            retry_after=retry_after,
+        )
+
+    @classmethod
+    def timeout(cls, detail: str, *, effect: Effect) -> UpstreamFault:
+        return cls(
+            50401,
+            "upstream_timeout",
+            "The server did not answer in time.",
+            detail=detail,
+            effect=effect,
+        )
+
+
+class AuditFault(Fault):
+    """A record could not be made durable: nothing may be sent or answered that needed it."""
+
+    def __init__(self, detail: str, *, effect: Effect = Effect.NONE) -> None:
+        super().__init__(
+            Stage.RECORD,
+            50303,
+            "audit_unavailable",
+            "The call cannot be recorded, so it is not carried out.",
+            detail=detail,
+            effect=effect,
+            retry_after=5,
+        )
+
+
+class PolicyFault(Fault):
+    """Policy could not decide: that denies (50302)."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(
+            Stage.AUTHORIZE,
+            50302,
+            reason,
+            "Policy cannot decide at the moment, so the answer is no.",
+            detail=detail,
+        )
+
+
+class ConfigError(ValueError):
+    """Configuration that cannot be used: `where` (file:line or variable), `what`, and the way out."""
+
+    def __init__(self, where: str, what: str, hint: str = "") -> None:
+        super().__init__(f"{where}: {what}" + (f" ({hint})" if hint else ""))
+        self.where = where
+        self.what = what
+        self.hint = hint

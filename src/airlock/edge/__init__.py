@@ -1,0 +1,1 @@
+"""The ASGI face of MCP: bytes in, bytes out."""

@@ -1,0 +1,1 @@
+"""The way of a call, and everything that decides on it."""

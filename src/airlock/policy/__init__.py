@@ -1,0 +1,1 @@
+"""The question, the engine, the answer."""

@@ -1,0 +1,1 @@
+"""Control data: tables, migrations, one module per aggregate."""

@@ -1,0 +1,1 @@
+"""MCP servers: HTTP and stdio, guarded and supervised."""
