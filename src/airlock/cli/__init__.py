@@ -1,1 +1,39 @@
-"""The command line: one module per verb group."""
+"""The command line: one module per verb group.
+
+Exit codes: 0 true, healthy, proven; 1 false, unhealthy, tampered, refused; 2 usage or could not run; 3 could not
+decide or prove; 4 waits for an approval.
+"""
+
+from __future__ import annotations
+
+import typer
+
+import airlock
+
+
+def main() -> None:
+    """Entry point of `airlock`."""
+    from airlock.cli import audit, check, policy, serve, token
+
+    app = typer.Typer(
+        name="airlock",
+        help="An MCP gateway with incident response built in.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    app.callback()(_version)
+    app.command("serve")(serve.serve)
+    app.command("check")(check.check)
+    app.add_typer(token.app, name="token")
+    app.add_typer(policy.app, name="policy")
+    app.add_typer(audit.app, name="audit")
+    app()
+
+
+def _version(
+    version: bool = typer.Option(False, "--version", is_eager=True, help="Print the version."),
+) -> None:
+    if version:
+        typer.echo(airlock.__version__)
+        raise typer.Exit

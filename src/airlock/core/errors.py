@@ -9,6 +9,7 @@ Codes and words: `specs/mcp.md` section 6.2 and JSON-RPC 2.0 section 5.1.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 
@@ -79,11 +80,13 @@ class Rejected(Refused):
         data: dict[str, object] | None = None,
         stage: Stage = Stage.EDGE,
         headers: tuple[tuple[str, str], ...] = (),
+        request_id: str | int | None = None,
     ) -> None:
         super().__init__(stage, code, reason, text)
         self.http = http
         self.data = data
         self.headers = headers
+        self.request_id = request_id
 
 
 class Unauthenticated(Refused):
@@ -212,10 +215,23 @@ class PolicyFault(Fault):
 
 
 class ConfigError(ValueError):
-    """Configuration that cannot be used: `where` (file:line or variable), `what`, and the way out."""
+    """Configuration that cannot be used: `where` (file:line or variable), `what`, and the way out.
+
+    `problems` holds every single complaint; an error with one holds itself.
+    """
 
     def __init__(self, where: str, what: str, hint: str = "") -> None:
         super().__init__(f"{where}: {what}" + (f" ({hint})" if hint else ""))
         self.where = where
         self.what = what
         self.hint = hint
+        self.problems: tuple[ConfigError, ...] = (self,)
+
+    @staticmethod
+    def together(problems: Sequence[ConfigError]) -> ConfigError:
+        """One error for at least one problem: its text has a line for each."""
+        first = problems[0]
+        error = ConfigError(first.where, first.what, first.hint)
+        error.args = ("\n".join(str(problem) for problem in problems),)
+        error.problems = tuple(problems)
+        return error

@@ -12,11 +12,11 @@ Notify = Callable[[str, dict[str, Any]], None]
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One request to one server; the transport adds ids, the envelope of the server's era, and credentials."""
+    """One request to one server; the transport adds ids, the envelope of its era, and credentials."""
 
     method: str
     params: dict[str, Any]
-    """Without protocol envelope. `_meta` holds only what may pass (progress token of the gateway, trace context)."""
+    """Without protocol envelope. `_meta` holds only what may pass: progress token, trace context."""
     name: str = ""
     """Value of `Mcp-Name`: the tool's own name, where the method has one."""
     param_headers: tuple[tuple[str, str], ...] = ()

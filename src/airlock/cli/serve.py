@@ -1,0 +1,55 @@
+"""`airlock serve`: run the gateway. SIGHUP reloads configuration and policy, SIGTERM drains."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from airlock.core.errors import ConfigError, Fault
+
+
+def serve(
+    config: Annotated[Path | None, typer.Option(help="Configuration file; absent: the defaults.")] = None,
+    role: Annotated[str, typer.Option(help="What this process is.")] = "all",
+    workers: Annotated[int | None, typer.Option(min=1, max=64, help="Gateway processes.")] = None,
+) -> None:
+    """Run the gateway until it is told to stop."""
+    from airlock.core import log as logs
+    from airlock.core.clock import SYSTEM
+    from airlock.core.settings import environment, load
+    from airlock.policy.bundle import load_bundle
+    from airlock.policy.check import check_bundle
+    from airlock.supervisor import Plan, Supervisor
+
+    if role != "all":
+        raise typer.BadParameter("this version runs everything in one place: all", param_hint="--role")
+
+    def read_plan() -> Plan:
+        loaded = load(config, environment())
+        if workers is not None:
+            server = msgspec.structs.replace(loaded.config.server, workers=workers)
+            loaded = msgspec.structs.replace(
+                loaded, config=msgspec.structs.replace(loaded.config, server=server)
+            )
+        path = loaded.config.policy.path
+        bundle = load_bundle(Path(path) if path else None)
+        check_bundle(bundle)
+        return Plan(loaded=loaded, bundle=bundle)
+
+    try:
+        plan = read_plan()
+        logs.configure(plan.loaded.config.logging.level)
+        supervisor = Supervisor(plan=plan, read_plan=read_plan, clock=SYSTEM, log=logs.get("supervisor"))
+        code = asyncio.run(supervisor.run())
+    except ConfigError as error:
+        for problem in error.problems or (error,):
+            typer.echo(f"airlock: {problem}", err=True)
+        raise typer.Exit(1) from error
+    except Fault as fault:
+        typer.echo(f"airlock: {fault}", err=True)
+        raise typer.Exit(1) from fault
+    raise typer.Exit(code)

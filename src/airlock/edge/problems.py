@@ -1,0 +1,137 @@
+"""The one place where an error becomes an answer, and a line in the log.
+
+Every answer to a known caller carries the request id, which also stands in the audit row and the log
+line. What goes out is the text and data of the refusal; details of a fault stay in the log.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from airlock.core.clock import Clock
+from airlock.core.errors import Fault, PolicyFault, Refused, Rejected, Unauthenticated
+from airlock.identity import resources
+from airlock.identity.challenge import challenge
+from airlock.mcp import jsonrpc, refusals
+from airlock.model.call import (
+    Admitted,
+    Allowed,
+    Authenticated,
+    Identified,
+    Inbound,
+    Reached,
+    Redacted,
+    Reply,
+    Routed,
+)
+
+Failure = Refused | Fault
+
+
+class Logger(Protocol):
+    def info(self, event: str, **fields: object) -> object: ...
+    def warning(self, event: str, **fields: object) -> object: ...
+    def error(self, event: str, **fields: object) -> object: ...
+
+
+class Conceal(Protocol):
+    """Raises the answer for an unknown tool where policy hides the refused one from this caller."""
+
+    def __call__(self, reached: Reached, failure: Failure) -> None: ...
+
+
+class Problems:
+    """Explains failures to callers."""
+
+    def __init__(self, *, public_url: str, conceal: Conceal, clock: Clock, log: Logger) -> None:
+        self._public_url = public_url
+        self._conceal = conceal
+        self._clock = clock
+        self._log = log
+
+    def explain(self, reached: Reached | None, failure: Failure) -> Reply:
+        """The answer for a failure at this point of the way."""
+        inbound, identified = _seen(reached)
+        self._note(inbound, identified, failure)
+        if reached is not None:
+            try:
+                self._conceal(reached, failure)
+            except (Refused, PolicyFault) as heard:
+                failure = heard
+        if isinstance(failure, Unauthenticated):
+            return self._challenge(inbound, failure)
+        if isinstance(failure, Rejected):
+            request_id = failure.request_id if identified is None else identified.id
+            body = jsonrpc.error(request_id, failure.code, failure.text, failure.data)
+            return Reply(body=body, status=failure.http, headers=failure.headers, is_error=True)
+        return self._refused(inbound, identified, failure)
+
+    def _challenge(self, inbound: Inbound | None, refused: Unauthenticated) -> Reply:
+        resource = resources.resource(self._public_url, inbound.server if inbound else "")
+        return Reply(
+            body=jsonrpc.error(None, refused.code, refused.text),
+            status=refused.http,
+            headers=(("www-authenticate", challenge(refused, resource)),),
+            is_error=True,
+        )
+
+    def _refused(self, inbound: Inbound | None, identified: Identified | None, failure: Failure) -> Reply:
+        told = refusals.refusal(
+            failure,
+            decision_id=inbound.request_id if inbound else "",
+            now=self._clock.wall(),
+            policy_revision=identified.caller.snapshot.policy_revision if identified else "",
+        )
+        headers = (("retry-after", str(told.retry_after)),) if told.retry_after is not None else ()
+        method = identified.message.method if identified else ""
+        request_id = identified.id if identified else None
+        if request_id is not None and refusals.form(failure, method) == "tool_error":
+            modern = identified is not None and identified.client.modern
+            body = jsonrpc.result(request_id, refusals.tool_error(told, modern=modern))
+        else:
+            error = refusals.rpc_error(told)
+            body = jsonrpc.error(request_id, error["code"], error["message"], error["data"])
+        return Reply(body=body, status=refusals.http_status(failure), headers=headers, is_error=True)
+
+    def _note(self, inbound: Inbound | None, identified: Identified | None, failure: Failure) -> None:
+        """One line per failure; the only ones with a source address are those that operators search by it."""
+        fields: dict[str, object] = {
+            "correlation_id": inbound.request_id if inbound else "",
+            "stage": failure.stage.value,
+            "reason": failure.reason,
+            "code": failure.code,
+        }
+        if isinstance(failure, Fault):
+            event = {
+                "upstream_timeout": "upstream_timeout",
+                "upstream_unavailable": "upstream_error",
+                "upstream_protocol_error": "upstream_error",
+            }.get(failure.reason, "request_failed")
+            self._log.error(event, detail=failure.detail, effect=failure.effect.value, **fields)
+        elif isinstance(failure, Unauthenticated):
+            self._log.warning("auth_failure", source_ip=inbound.source_ip if inbound else "", **fields)
+        elif failure.reason in SECURITY:
+            self._log.warning("security_violation", source_ip=inbound.source_ip if inbound else "", **fields)
+        else:
+            self._log.info("policy_decision" if failure.code == 40301 else "request_refused", **fields)
+
+
+SECURITY = frozenset(
+    {"duplicate_key", "case_collision", "header_mismatch", "cross_tenant_attempt", "session_unknown"}
+)
+"""Reasons that no well-behaved client causes."""
+
+
+def _seen(reached: Reached | None) -> tuple[Inbound | None, Identified | None]:
+    """What is known of the message at this point."""
+    if isinstance(reached, Redacted):
+        reached = reached.allowed
+    if isinstance(reached, Allowed):
+        reached = reached.admitted
+    if isinstance(reached, Admitted):
+        reached = reached.routed
+    if isinstance(reached, Routed):
+        reached = reached.identified
+    if isinstance(reached, Identified):
+        return reached.caller.inbound, reached
+    return reached.inbound if isinstance(reached, Authenticated) else reached, None

@@ -1,0 +1,140 @@
+"""The ASGI application: one table of routes, each with its declared authentication, and nothing beside it.
+
+1. path, host and origin, on every route alike
+2. the route, or 404 / 405
+3. its handler
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from airlock.core.errors import Fault, Refused, Rejected
+from airlock.edge.doors import Doors, plain_path
+from airlock.edge.stream import HeaderList, Receive, Send, send_reply
+from airlock.model.call import Reached, Reply
+from airlock.model.http import HttpRequest, HttpResponse
+
+Scope = dict[str, Any]
+Raw = Callable[[Scope, Receive, Send, HeaderList], Awaitable[None]]
+Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """One door. `auth` is what its handler demands; a test walks the table and tries each without it."""
+
+    method: str
+    path: str
+    """Literal, with `{name}` for one segment."""
+    auth: Literal["none", "bearer", "admin"]
+    handler: Handler | None = None
+    raw: Raw | None = None
+    """For MCP, whose answers may be streams."""
+
+
+class Logger(Protocol):
+    def error(self, event: str, **fields: object) -> object: ...
+
+
+class Application:
+    """The one ASGI callable of a worker."""
+
+    def __init__(
+        self,
+        *,
+        routes: tuple[Route, ...],
+        doors: Doors,
+        explain: Callable[[Reached | None, Refused | Fault], Reply],
+        log: Logger,
+    ) -> None:
+        self.routes = routes
+        self._doors = doors
+        self._explain = explain
+        self._log = log
+        self._table = compile_table(routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"{scope['type']} is not served")
+        try:
+            path = plain_path(scope["raw_path"])
+            self._doors.check(scope["headers"])
+            extra = self._doors.cross_origin(scope["headers"])
+            route, params = self._find(scope["method"], path)
+        except Refused as refused:
+            await send_reply(send, self._explain(None, refused), ())
+            return
+        if route is None:
+            await send_reply(send, Reply(body=b"", status=204, headers=_PREFLIGHT), extra)
+        elif route.raw is not None:
+            await route.raw(scope, receive, send, extra)
+        elif route.handler is not None:
+            response = await route.handler(_request(scope, path, params))
+            await send_response(send, response, extra)
+
+    def _find(self, method: str, path: str) -> tuple[Route | None, dict[str, str]]:
+        """The route; None for a preflight of one. Raises 404, or 405 with the methods that exist."""
+        allowed: list[str] = []
+        for pattern, routes in self._table:
+            found = pattern.fullmatch(path)
+            if found is None:
+                continue
+            if method in routes:
+                return routes[method], found.groupdict()
+            allowed.extend(routes)
+        if not allowed:
+            raise Rejected(404, -32600, "not_found", "There is nothing at this address.")
+        if method == "OPTIONS":
+            return None, {}
+        allow = (("allow", ", ".join(sorted(allowed))),)
+        raise Rejected(405, -32600, "method_not_allowed", f"{method} is not served here.", headers=allow)
+
+
+_PREFLIGHT: HeaderList = (
+    ("access-control-allow-methods", "POST, DELETE"),
+    (
+        "access-control-allow-headers",
+        "authorization, content-type, accept, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name",
+    ),
+    ("access-control-max-age", "600"),
+)
+
+
+def compile_table(routes: tuple[Route, ...]) -> list[tuple[re.Pattern[str], Mapping[str, Route]]]:
+    """Routes by pattern, in the order in which paths first appear. Raises `ValueError` for a doubled one."""
+    table: dict[str, dict[str, Route]] = {}
+    for route in routes:
+        methods = table.setdefault(route.path, {})
+        if route.method in methods:
+            raise ValueError(f"two routes for {route.method} {route.path}")
+        methods[route.method] = route
+    return [(_pattern(path), methods) for path, methods in table.items()]
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    return re.compile("".join(f"(?P<{part[1:-1]}>[^/]+)" if part.startswith("{") else re.escape(part)
+                              for part in re.split(r"(\{[a-z_]+\})", path)))  # fmt: skip
+
+
+def _request(scope: Scope, path: str, params: dict[str, str]) -> HttpRequest:
+    authorization = [value for name, value in scope["headers"] if name == b"authorization"]
+    return HttpRequest(
+        method=scope["method"],
+        path=path,
+        params=params,
+        authorization=authorization[0].decode("latin-1") if len(authorization) == 1 else None,
+        source_ip=(scope["client"] or ("", 0))[0],
+        body=b"",
+    )
+
+
+async def send_response(send: Send, response: HttpResponse, extra: HeaderList) -> None:
+    """A response of the management API."""
+    headers = (*response.headers, ("content-length", str(len(response.body))), *extra)
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": "http.response.start", "status": response.status, "headers": encoded})
+    await send({"type": "http.response.body", "body": response.body, "more_body": False})

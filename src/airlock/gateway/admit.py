@@ -1,0 +1,92 @@
+"""Stage 3: may this be called at all, whoever asks?
+
+Containment leases, quarantine, rate limits and quotas join here. Today: the definition must be the
+approved one, and the arguments must fit it. They are checked by code that cannot run long (linear-time
+patterns, no remote references).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import jsonschema_rs
+import msgspec
+
+from airlock.core.errors import Refused, Stage
+from airlock.gateway.catalog import compile_schema
+from airlock.mcp import eras
+from airlock.mcp.arguments import ArgumentKeys, check_argument_case, compile_argument_keys
+from airlock.model.call import Admitted, Routed
+from airlock.model.server import Tool
+
+MAX_COMPILED = 4096
+"""Compiled argument checks kept; the least recently used goes first."""
+
+MAX_PROBLEM = 300
+"""Characters of a validation message: it quotes the caller's own arguments, which may be long."""
+
+
+class ArgumentChecks(msgspec.Struct, frozen=True):
+    """What is compiled once per tool definition."""
+
+    keys: ArgumentKeys
+    validator: jsonschema_rs.Validator
+
+
+class Admit:
+    """Holds compiled checks by definition digest; everything else comes with the call."""
+
+    def __init__(self) -> None:
+        self._checks: OrderedDict[str, ArgumentChecks] = OrderedDict()
+
+    def __call__(self, routed: Routed) -> Admitted:
+        approved(routed.tool)
+        checks = self._compiled(routed.tool)
+        if routed.identified.client.modern:
+            headers = routed.identified.caller.inbound.headers
+            eras.check_param_headers(routed.tool.param_headers, routed.arguments, headers)
+        check_argument_case(routed.arguments, checks.keys)
+        problem = first_problem(checks.validator, routed.arguments)
+        if problem:
+            raise Refused(
+                Stage.ADMIT, 40301, "policy_denied",
+                f"The arguments do not fit the tool's input schema: {problem}",
+                policy_reason="arguments_invalid",
+            )  # fmt: skip
+        return Admitted(routed=routed)
+
+    def _compiled(self, tool: Tool) -> ArgumentChecks:
+        checks = self._checks.get(tool.digest)
+        if checks is not None:
+            self._checks.move_to_end(tool.digest)
+            return checks
+        schema = tool.definition["inputSchema"]
+        checks = ArgumentChecks(compile_argument_keys(schema), compile_schema(schema))
+        self._checks[tool.digest] = checks
+        if len(self._checks) > MAX_COMPILED:
+            self._checks.popitem(last=False)
+        return checks
+
+
+def approved(tool: Tool) -> None:
+    """Raise `Refused` 40901 where the definition is not the pinned one, or cannot be governed."""
+    if tool.pin != "pinned":
+        text = f"The definition of {tool.name} has changed and waits for approval by an operator."
+    elif tool.defect:
+        text = f"{tool.name} cannot be offered: {tool.defect}."
+    else:
+        return
+    raise Refused(
+        Stage.ADMIT, 40901, "definition_not_approved", text,
+        scope={"kind": "definition", "server": tool.server, "name": tool.name},
+    )  # fmt: skip
+
+
+def first_problem(validator: jsonschema_rs.Validator, arguments: dict[str, Any]) -> str:
+    """What is wrong first, and where; empty if the arguments fit."""
+    if validator.is_valid(arguments):
+        return ""
+    error = next(validator.iter_errors(arguments))
+    where = "/".join(str(part) for part in error.instance_path)
+    return f"{where}: {error.message}"[:MAX_PROBLEM] if where else error.message[:MAX_PROBLEM]

@@ -1,0 +1,114 @@
+"""From what a server offers to what the gateway knows: canonical tools with digests, risk classes and
+defects.
+
+Pure: takes values, returns values. Pins are compared elsewhere and handed in, so that the same definition
+always gives the same `Tool`. One bad tool never takes the others with it; it stays in the catalog with
+its defect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import jsonschema_rs
+import msgspec
+
+from airlock.core.config import ServerEntry, ToolEntry
+from airlock.mcp import headers, names, results, strict
+from airlock.model.server import Catalog, PinState, Tool
+from airlock.model.upstream import Offer
+
+MAX_TOOLS = 2000
+"""Tools of one server; the rest is left out and said so (C-1)."""
+
+_PLAIN = ToolEntry()
+
+
+def definitions(offer: Offer) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Name -> (digest, definition) of every tool that has a usable name. The first of two equal names
+    counts."""
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for definition in offer.tools[:MAX_TOOLS]:
+        name = definition.get("name")
+        if isinstance(name, str) and name and name not in found:
+            found[name] = (digest(definition), definition)
+    return found
+
+
+def digest(definition: dict[str, Any]) -> str:
+    """SHA-256 of the RFC 8785 form of the whole definition: formatting does not count, content does (C-7)."""
+    return hashlib.sha256(strict.canonical(definition)).hexdigest()
+
+
+def build(entry: ServerEntry, offer: Offer, pins: Mapping[str, PinState], now: float) -> Catalog:
+    """The catalog of one server. A tool without a pin counts as changed: unknown means no."""
+    tools: dict[str, Tool] = {}
+    by_alias: dict[str, Tool] = {}
+    for name, (fingerprint, definition) in sorted(definitions(offer).items()):
+        tool = _tool(entry, name, fingerprint, definition, pins.get(name, "changed"))
+        if tool.alias in by_alias:
+            tool = msgspec.structs.replace(
+                tool, defect=f"its name collides with {by_alias[tool.alias].name!r}"
+            )
+        else:
+            by_alias[tool.alias] = tool
+        tools[name] = tool
+    return Catalog(
+        tools=tools,
+        by_alias=by_alias,
+        era=offer.era,
+        server_info=offer.server_info,
+        capabilities=offer.capabilities,
+        instructions=offer.instructions,
+        fetched_at=now,
+    )
+
+
+def _tool(entry: ServerEntry, name: str, fingerprint: str, definition: dict[str, Any], pin: PinState) -> Tool:
+    said = entry.tools.get(name, _PLAIN)
+    schema = definition.get("inputSchema")
+    defect = _defect(definition)
+    return Tool(
+        server=entry.name,
+        name=name,
+        alias=names.alias(entry.name, name),
+        definition=definition,
+        digest=fingerprint,
+        sensitivity=said.sensitivity or entry.sensitivity,
+        read_only=entry.read_only if said.read_only is None else said.read_only,
+        tenant=entry.tenant,
+        tags=(*entry.tags, *said.tags),
+        owner=entry.owner,
+        pin=pin,
+        param_headers=() if defect or not isinstance(schema, dict) else headers.param_headers(schema),
+        defect=defect,
+    )
+
+
+def _defect(definition: dict[str, Any]) -> str:
+    schema: dict[str, Any] = definition.get("inputSchema", {})
+    defect = results.schema_defect(schema) or headers.find_defects(schema)
+    if defect:
+        return defect
+    try:
+        compile_schema(schema)
+    except ValueError as unusable:
+        return f"its input schema cannot be used: {str(unusable).splitlines()[0]}"
+    return ""
+
+
+def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+    """A validator (2020-12 unless the schema names another draft), linear-time patterns, no remote
+    references.
+
+    Raises `ValueError` for a schema that cannot be used.
+    """
+    return jsonschema_rs.validator_for(
+        schema, pattern_options=jsonschema_rs.RegexOptions(), retriever=_no_remote_reference
+    )
+
+
+def _no_remote_reference(uri: str) -> NoReturn:
+    raise ValueError(f"a schema may not refer to {uri}")

@@ -1,0 +1,69 @@
+"""What is running in this worker right now, so that it can be cut.
+
+A call is cut by cancelling its task with a reason; `Live.running` turns that cancellation into the
+refusal which the caller hears and the log records. Every worker cuts its own calls when its snapshot
+changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+
+from airlock.core.errors import Effect, Refused
+from airlock.model.call import Redacted
+
+
+class LiveCall:
+    """One call that was sent upstream and is not answered yet."""
+
+    __slots__ = ("call", "cut", "task")
+
+    def __init__(self, call: Redacted, task: asyncio.Task[object]) -> None:
+        self.call = call
+        self.task = task
+        self.cut: Refused | None = None
+
+
+class Live:
+    """The calls of this worker. Used on the event loop only."""
+
+    def __init__(self) -> None:
+        self._calls: set[LiveCall] = set()
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    @contextmanager
+    def running(self, call: Redacted) -> Generator[None]:
+        """Register `call` while the body runs. Raises the `Refused` it was cut with."""
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a call runs in a task")
+        live = LiveCall(call, task)
+        self._calls.add(live)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if live.cut is None:
+                raise
+            task.uncancel()
+            raise live.cut from None
+        finally:
+            self._calls.discard(live)
+        if live.cut is not None:
+            raise live.cut
+
+    def cut(self, why: Callable[[Redacted], Refused | None]) -> int:
+        """Cut every call for which `why` gives a refusal; returns how many. The effect of each is
+        `possible`."""
+        cut = 0
+        for live in self._calls:
+            refusal = why(live.call)
+            if refusal is not None and live.cut is None:
+                refusal.effect = Effect.POSSIBLE
+                live.cut = refusal
+                live.task.cancel()
+                cut += 1
+        return cut

@@ -1,0 +1,66 @@
+"""Stage 1b: what the message says. Strict JSON first, then the client's era, then whether the token
+reaches so far.
+
+1 strict JSON, one message
+2 the era of the client: modern envelope, handshake, session, or a single request without any
+3 the route: a server that the caller's tenant can see
+4 the scopes that the operation needs
+"""
+
+from __future__ import annotations
+
+from airlock.core.clock import Clock
+from airlock.core.errors import Rejected
+from airlock.gateway.resolve import require_route
+from airlock.gateway.sessions import Sessions
+from airlock.identity.scopes import needed_scopes, require_scopes
+from airlock.mcp import eras, jsonrpc, names, strict
+from airlock.mcp.jsonrpc import ClientResponse, Notification, Request
+from airlock.mcp.methods import check_params
+from airlock.model.call import Authenticated, Client, Identified
+
+
+class Read:
+    """Reads the messages of one deployment: its sessions, and its concessions to old clients."""
+
+    def __init__(self, *, sessions: Sessions, clock: Clock, one_shot: bool) -> None:
+        self._sessions = sessions
+        self._clock = clock
+        self._one_shot = one_shot
+
+    def __call__(self, caller: Authenticated) -> Identified:
+        message = jsonrpc.read(strict.parse(caller.inbound.body))  # 1
+        era = eras.classify(message, caller.inbound.headers, one_shot=self._one_shot)  # 2
+        if isinstance(message, ClientResponse):
+            raise Rejected(400, -32600, "unexpected_response", "Nothing was asked of this client.")
+        if isinstance(message, Notification) and not message.method.startswith("notifications/"):
+            raise Rejected(
+                400, -32600, "id_missing", f"{message.method[:128]} is a request: it needs an `id`."
+            )
+        client = self._client(caller, message, era)
+        require_route(caller)  # 3
+        require_scopes(caller.principal, needed_scopes(message.method, acts_on(caller, message)))  # 4
+        return Identified(caller=caller, client=client, message=message)
+
+    def _client(self, caller: Authenticated, message: Request | Notification, era: eras.Era) -> Client:
+        if isinstance(era, eras.Modern):
+            return Client(
+                version=era.version, modern=True, capabilities=era.capabilities, info=era.client_info
+            )
+        if isinstance(era, eras.Initialize):
+            return Client(
+                version=era.version, modern=False, capabilities=era.capabilities, info=era.client_info
+            )
+        if isinstance(era, eras.OneShot):
+            return Client(version=era.version, modern=False, capabilities={})
+        session = self._sessions.open(era.session_id, caller, self._clock.wall())
+        eras.check_negotiated(era, session.version)
+        check_params(message.method, message.params, http=200)
+        return Client(version=session.version, modern=False, capabilities={}, session=session.sid)
+
+
+def acts_on(caller: Authenticated, message: Request | Notification) -> str:
+    """The server that a call names; empty for everything else."""
+    if message.method != "tools/call":
+        return ""
+    return caller.inbound.server or names.split(message.params["name"])[0]

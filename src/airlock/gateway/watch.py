@@ -1,0 +1,196 @@
+"""Keeps the registry part of the snapshot true: one task per server reads what it offers and compares it
+with the pins.
+
+One dead or slow server delays nobody else: each has its own task, its own back-off, and keeps its last
+good catalog for a day while it is down. A changed definition is never served: pins are compared before
+the catalog is swapped in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from airlock.core.clock import Clock
+from airlock.core.config import ServerEntry
+from airlock.core.errors import Fault
+from airlock.gateway import catalog
+from airlock.gateway.forward import Upstream
+from airlock.model.server import PinState, RegisteredServer, Registry
+from airlock.model.snapshot import Current
+from airlock.model.upstream import Offer
+
+BACKOFF_LEAST, BACKOFF_MOST = 0.5, 30.0
+"""Seconds between two attempts to read a server that failed."""
+
+LAST_GOOD = 24 * 3600.0
+"""Seconds for which a catalog is served after its server went away (F-7)."""
+
+
+class Pins(Protocol):
+    """What operators approved. Called in a thread."""
+
+    def observe(
+        self, server: str, tenant: str, tools: Mapping[str, tuple[str, dict[str, Any]]]
+    ) -> Mapping[str, PinState]: ...
+
+
+class Logger(Protocol):
+    def info(self, event: str, **fields: object) -> object: ...
+    def warning(self, event: str, **fields: object) -> object: ...
+
+
+Drifted = Callable[[ServerEntry, str, str], None]
+"""Called with (server, tool, digest) when a definition is seen for the first time that is not the pinned
+one."""
+
+
+class Watch:
+    """The watchers of one worker. `upstreams` is shared with the forward stage and changed only here."""
+
+    def __init__(
+        self,
+        *,
+        current: Current,
+        upstreams: dict[str, Upstream],
+        connect: Callable[[ServerEntry], Upstream],
+        pins: Pins,
+        drifted: Drifted,
+        clock: Clock,
+        log: Logger,
+    ) -> None:
+        self._current = current
+        self._upstreams = upstreams
+        self._connect = connect
+        self._pins = pins
+        self._drifted = drifted
+        self._clock = clock
+        self._log = log
+        self._wake: dict[str, asyncio.Event] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._entries: dict[str, ServerEntry] = {}
+        self._known_drift: set[tuple[str, str, str]] = set()
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self, entries: tuple[ServerEntry, ...]) -> None:
+        """Watch until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self.configure(entries)
+
+    def configure(self, entries: tuple[ServerEntry, ...]) -> None:
+        """Take over a new list of servers: start, stop and restart only what differs."""
+        wanted = {entry.name: entry for entry in entries}
+        for name in [name for name, entry in self._entries.items() if wanted.get(name) != entry]:
+            self._stop(name)
+        registry = self._current.get().registry
+        servers = {name: server for name, server in registry.servers.items() if name in self._entries}
+        for name, entry in wanted.items():
+            if name not in self._entries:
+                servers[name] = RegisteredServer(entry=entry)
+                self._start(entry)
+        self._swap(servers)
+
+    def wake(self, server: str) -> None:
+        """Read the server again now: it said that its list changed, or a pin was decided."""
+        if server in self._wake:
+            self._wake[server].set()
+
+    def wake_all(self) -> None:
+        """Read every server again now."""
+        for event in self._wake.values():
+            event.set()
+
+    async def warm(self, within: float) -> None:
+        """Wait until every server was read once, at most `within` seconds."""
+        deadline = self._clock.monotonic() + within
+        while self._clock.monotonic() < deadline:
+            servers = self._current.get().registry.servers.values()
+            if all(server.state != "cold" for server in servers):
+                return
+            await asyncio.sleep(0.02)
+
+    def _start(self, entry: ServerEntry) -> None:
+        if self._group is None:
+            raise RuntimeError("not running")
+        upstream = self._upstreams[entry.name] = self._connect(entry)
+        self._wake[entry.name] = asyncio.Event()
+        self._entries[entry.name] = entry
+        self._tasks[entry.name] = self._group.create_task(self._watch(entry, upstream))
+
+    def _stop(self, name: str) -> None:
+        del self._entries[name], self._wake[name], self._upstreams[name]
+        self._tasks.pop(name).cancel()
+
+    async def _watch(self, entry: ServerEntry, upstream: Upstream) -> None:
+        wake, pause = self._wake[entry.name], BACKOFF_LEAST
+        try:
+            while True:
+                wake.clear()
+                try:
+                    wait = await self._read(entry, upstream)
+                    pause = BACKOFF_LEAST
+                except Fault as fault:
+                    self._failed(entry, fault)
+                    wait, pause = pause * jitter(), min(pause * 2, BACKOFF_MOST)
+                try:
+                    async with asyncio.timeout(wait):
+                        await wake.wait()
+                except TimeoutError:
+                    continue
+        finally:
+            await upstream.close()
+
+    async def _read(self, entry: ServerEntry, upstream: Upstream) -> float:
+        offer = await upstream.describe()
+        pins = await self._pinned(entry, offer)
+        found = catalog.build(entry, offer, pins, self._clock.monotonic())
+        before = self._current.get().registry.servers.get(entry.name)
+        if before is None or before.entry is not entry:
+            return offer.ttl
+        if before.state != "ready":
+            self._log.info("upstream_ready", server=entry.name, era=offer.era, tools=len(found.tools))
+        self._put(msgspec.structs.replace(before, catalog=found, state="ready", reason=""))
+        return offer.ttl
+
+    async def _pinned(self, entry: ServerEntry, offer: Offer) -> Mapping[str, PinState]:
+        offered = catalog.definitions(offer)
+        pins = await asyncio.to_thread(self._pins.observe, entry.name, entry.tenant, offered)
+        for name, (digest, _) in offered.items():
+            drift = (entry.name, name, digest)
+            if pins.get(name) == "changed" and drift not in self._known_drift:
+                self._known_drift.add(drift)
+                self._log.warning("tool_drift", server=entry.name, tool=name, digest=digest)
+                self._drifted(entry, name, digest)
+        return pins
+
+    def _failed(self, entry: ServerEntry, fault: Fault) -> None:
+        before = self._current.get().registry.servers.get(entry.name)
+        if before is None or before.entry is not entry:
+            return
+        if before.state not in ("stale", "down"):
+            self._log.warning("upstream_error", server=entry.name, reason=fault.reason, detail=fault.detail)
+        kept = before.catalog
+        if kept is not None and self._clock.monotonic() - kept.fetched_at > LAST_GOOD:
+            kept = None
+        self._put(
+            msgspec.structs.replace(
+                before, catalog=kept, state="stale" if kept else "down", reason=fault.reason
+            )
+        )
+
+    def _put(self, server: RegisteredServer) -> None:
+        self._swap({**self._current.get().registry.servers, server.entry.name: server})
+
+    def _swap(self, servers: dict[str, RegisteredServer]) -> None:
+        version = self._current.get().registry.version + 1
+        self._current.swap(registry=Registry(servers=servers, version=version))
+
+
+def jitter() -> float:
+    """A factor around 1, so that workers which lost a server at once do not come back at once."""
+    return 0.8 + secrets.randbelow(401) / 1000

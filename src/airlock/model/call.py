@@ -1,0 +1,119 @@
+"""The way of a call, as types.
+
+`Inbound -> Authenticated -> Identified -> Routed -> Admitted -> Allowed -> Redacted`.
+
+Each stage takes one of them and returns the next, so a stage that was skipped does not type-check.
+Each holds the one before it; nothing is copied and nothing is changed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from airlock.mcp.headers import Headers
+from airlock.mcp.jsonrpc import Id, Notification, Request
+from airlock.model.decision import Decision
+from airlock.model.principal import Principal
+from airlock.model.server import RegisteredServer, Tool
+from airlock.model.snapshot import Snapshot
+from airlock.model.upstream import UpstreamRequest
+
+
+class Inbound(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes from a peer whose transport checks (host, origin, path, size, types) have passed."""
+
+    request_id: str
+    """Ours, unique; also the decision id that stands in log, audit row and reply."""
+    route: str
+    """`/mcp` or `/mcp/{server}`."""
+    server: str
+    """The `{server}` of the route; empty on `/mcp`."""
+    headers: Headers
+    body: bytes
+    source_ip: str
+    source_port: int
+    received: float
+    """Monotonic seconds."""
+
+
+class Client(msgspec.Struct, frozen=True, kw_only=True):
+    """How the client speaks. Its capabilities and its name are claims and decide nothing."""
+
+    version: str
+    modern: bool
+    capabilities: dict[str, Any]
+    info: dict[str, Any] | None = None
+    session: str = ""
+    """Session id (the random part of the sealed one), empty without a session."""
+
+
+class Authenticated(msgspec.Struct, frozen=True, kw_only=True):
+    """1a the token counts: who speaks. Nothing of the body has been looked at."""
+
+    inbound: Inbound
+    principal: Principal
+    snapshot: Snapshot
+    """The one picture of the world that every later stage of this call reads."""
+
+
+class Identified(msgspec.Struct, frozen=True, kw_only=True):
+    """1b the message is strict JSON in an era we serve: who asks what."""
+
+    caller: Authenticated
+    client: Client
+    message: Request | Notification
+
+    @property
+    def id(self) -> Id | None:
+        """The client's id for the message; None for a notification."""
+        return self.message.id if isinstance(self.message, Request) else None
+
+
+class Routed(msgspec.Struct, frozen=True, kw_only=True):
+    """2 resolved to a canonical tool; the arguments fit its pinned schema."""
+
+    identified: Identified
+    server: RegisteredServer
+    tool: Tool
+    arguments: dict[str, Any]
+
+
+class Admitted(msgspec.Struct, frozen=True, kw_only=True):
+    """3 not contained, not quarantined, definition approved, within limits."""
+
+    routed: Routed
+
+
+class Allowed(msgspec.Struct, frozen=True, kw_only=True):
+    """4 policy said yes, and this is the question it answered."""
+
+    admitted: Admitted
+    decision: Decision
+    question: bytes
+    """The policy input, JSON."""
+
+
+class Redacted(msgspec.Struct, frozen=True, kw_only=True):
+    """5 what will be sent, byte for byte."""
+
+    allowed: Allowed
+    request: UpstreamRequest
+    arguments: bytes
+    """RFC 8785 form of the arguments that are forwarded."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """7 what the client gets: one JSON-RPC message. It may leave only after its record is durable."""
+
+    body: bytes
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    is_error: bool = False
+    """The tool itself reported an error; for the record, not for the transport."""
+    upstream_bytes: int = 0
+
+
+Reached = Inbound | Authenticated | Identified | Routed | Admitted | Allowed | Redacted
+"""How far a call came; what the record of a refusal is made from."""

@@ -1,0 +1,204 @@
+"""Pinned tool definitions: which digest of a tool may be called, and which others its server showed since.
+
+A tool that was never seen may be pinned on first sight; the caller says so, and does it for servers of the
+local configuration only. From then on any other digest waits for a decision, and seeing the old one again
+changes nothing. At most one digest per tool is pinned, which the table itself enforces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
+
+from airlock.store.changes import PINS, Change
+from airlock.store.database import Store
+from airlock.store.schema import pins
+
+State = Literal["pinned", "changed"]
+
+MAX_TOOLS = 10_000
+"""Tools remembered per server and tenant. More are refused unseen: a server must not fill the disk."""
+
+MAX_WAITING = 8
+"""Changed definitions kept per tool, the newest ones, for the same reason."""
+
+
+class Definition(msgspec.Struct, frozen=True, kw_only=True):
+    """One definition that a tool showed."""
+
+    digest: str
+    definition: dict[str, Any]
+    first_seen: float
+    """Unix seconds."""
+    decided_by: str = ""
+    """Who approved it; empty: nobody yet, or pinned on first sight."""
+
+
+class PinChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool whose server offers something else than what is pinned."""
+
+    server: str
+    tenant: str
+    tool: str
+    pinned: Definition | None
+    """None: the tool was never approved."""
+    waiting: tuple[Definition, ...]
+    """Oldest first."""
+
+
+def observe(
+    store: Store,
+    *,
+    server: str,
+    tenant: str,
+    tools: Mapping[str, tuple[str, dict[str, Any]]],
+    pin_new: bool,
+    now: float,
+) -> dict[str, State]:
+    """Note what a server offers: name -> (digest, definition), and say which of it may be called.
+
+    One transaction; processes that observe at once get the same answer. Where everything is known already,
+    nothing is written and no lock taken.
+    """
+    with store.read() as connection:
+        known = _known(connection, server, tenant)
+    if any((name, digest) not in known for name, (digest, _) in tools.items()):
+        with store.change(PINS) as change:
+            known = _record(change, server=server, tenant=tenant, tools=tools, pin_new=pin_new, now=now)
+    return {
+        name: "pinned" if known.get((name, digest)) == "pinned" else "changed"
+        for name, (digest, _) in tools.items()
+    }
+
+
+def approve(
+    store: Store, *, server: str, tenant: str = "", tool: str, digest: str, by: str, now: float
+) -> None:
+    """Pin a definition that was seen, in place of the one before. Raises `LookupError` for any other."""
+    this = _tool(server, tenant, tool)
+    with store.change(PINS) as change:
+        state = change.connection.execute(select(pins.c.state).where(this, pins.c.digest == digest)).scalar()
+        if state is None:
+            raise LookupError(f"{server} never offered {tool} with the digest {digest}")
+        if state == "pinned":
+            return
+        change.connection.execute(update(pins).where(this, pins.c.state == "pinned").values(state="replaced"))
+        change.connection.execute(
+            update(pins)
+            .where(this, pins.c.digest == digest)
+            .values(state="pinned", decided_at=now, decided_by=by)
+        )
+        change.announce()
+
+
+def digests(store: Store) -> dict[tuple[str, str, str], str]:
+    """(server, tenant, tool) -> the digest that may be called: the part `pins` of a snapshot."""
+    query = select(pins.c.server, pins.c.tenant, pins.c.tool, pins.c.digest).where(pins.c.state == "pinned")
+    with store.read() as connection:
+        return {(row.server, row.tenant, row.tool): row.digest for row in connection.execute(query)}
+
+
+def list_changes(store: Store) -> list[PinChange]:
+    """Every tool with definitions that wait for a decision, by server, tenant and tool."""
+    waits = pins.alias()
+    with_waiting = (
+        select(waits.c.tool)
+        .where(
+            waits.c.server == pins.c.server,
+            waits.c.tenant == pins.c.tenant,
+            waits.c.tool == pins.c.tool,
+            waits.c.state == "changed",
+        )
+        .exists()
+    )
+    query = (
+        select(pins)
+        .where(pins.c.state != "replaced", with_waiting)
+        .order_by(pins.c.server, pins.c.tenant, pins.c.tool, pins.c.first_seen, pins.c.digest)
+    )
+    found: dict[tuple[str, str, str], list[tuple[str, Definition]]] = {}
+    with store.read() as connection:
+        for row in connection.execute(query):
+            seen = Definition(
+                digest=row.digest,
+                definition=msgspec.json.decode(row.definition),
+                first_seen=row.first_seen,
+                decided_by=row.decided_by or "",
+            )
+            found.setdefault((row.server, row.tenant, row.tool), []).append((row.state, seen))
+    return [
+        PinChange(
+            server=server,
+            tenant=tenant,
+            tool=tool,
+            pinned=next((seen for state, seen in rows if state == "pinned"), None),
+            waiting=tuple(seen for state, seen in rows if state == "changed"),
+        )
+        for (server, tenant, tool), rows in found.items()
+    ]
+
+
+def _tool(server: str, tenant: str, tool: str) -> ColumnElement[bool]:
+    return and_(pins.c.server == server, pins.c.tenant == tenant, pins.c.tool == tool)
+
+
+def _known(connection: Connection, server: str, tenant: str) -> dict[tuple[str, str], str]:
+    """(tool, digest) -> state. A digest that was replaced counts as unknown: coming back is a change too."""
+    query = select(pins.c.tool, pins.c.digest, pins.c.state).where(
+        pins.c.server == server, pins.c.tenant == tenant, pins.c.state != "replaced"
+    )
+    return {(row.tool, row.digest): row.state for row in connection.execute(query)}
+
+
+def _record(
+    change: Change,
+    *,
+    server: str,
+    tenant: str,
+    tools: Mapping[str, tuple[str, dict[str, Any]]],
+    pin_new: bool,
+    now: float,
+) -> dict[tuple[str, str], str]:
+    known = _known(change.connection, server, tenant)
+    names = {name for name, _ in known}
+    new: list[dict[str, str | float]] = []
+    for name, (digest, definition) in tools.items():
+        if (name, digest) in known or (name not in names and len(names) >= MAX_TOOLS):
+            continue
+        row: dict[str, str | float] = {
+            "server": server,
+            "tenant": tenant,
+            "tool": name,
+            "digest": digest,
+            "definition": msgspec.json.encode(definition).decode(),
+            "state": "pinned" if pin_new and name not in names else "changed",
+            "first_seen": now,
+        }
+        if name in names:
+            _add(change.connection, **row)
+        else:
+            new.append(row)
+        names.add(name)
+        known[name, digest] = str(row["state"])
+        change.announce()
+    if new:
+        change.connection.execute(insert(pins), new)
+    return known
+
+
+def _add(connection: Connection, **row: str | float) -> None:
+    """Add a definition of a known tool.
+
+    What is over `MAX_WAITING` makes room, and so does the same digest from when it was replaced.
+    """
+    this = and_(*(pins.c[column] == row[column] for column in ("server", "tenant", "tool")))
+    connection.execute(delete(pins).where(this, pins.c.digest == row["digest"]))
+    connection.execute(insert(pins).values(**row))
+    waiting = select(pins.c.digest).where(this, pins.c.state == "changed")
+    newest_first = waiting.order_by(pins.c.first_seen.desc(), pins.c.digest)
+    surplus = list(connection.scalars(newest_first.offset(MAX_WAITING)))
+    if surplus:
+        connection.execute(delete(pins).where(this, pins.c.digest.in_(surplus)))

@@ -1,0 +1,266 @@
+"""`airlock serve`: a small process that owns the port, the signals and the lives of the others.
+
+It starts one projector, one runner of stdio servers and N gateway workers, restarts what dies, and hands
+every worker the same configuration and policy, so that all decide by one revision. SIGHUP validates once
+and then tells the workers; what fails validation changes nothing and is reported. SIGTERM and SIGINT
+drain.
+
+If this process dies, the others see the end of their line and stop: no worker serves without a supervisor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import fcntl
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from airlock.app import facts, runner_socket
+from airlock.audit import recovery
+from airlock.channel import Channel, Message
+from airlock.core.clock import Clock, rfc3339
+from airlock.core.config import Config
+from airlock.core.errors import ConfigError
+from airlock.core.settings import Loaded
+from airlock.policy.bundle import Bundle
+from airlock.processes import Kept, Logger, module
+
+FIXED = ("data_dir", "server", "auth", "audit", "legacy")
+"""What a reload cannot change: it needs a restart, and a reload that tries is refused with that reason."""
+
+STOP = 10.0
+"""Seconds that a process gets to end after its work is drained."""
+
+BACKLOG = 2048
+"""Connections that may wait while every worker is busy or starting."""
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to run: one configuration and one policy, both validated."""
+
+    loaded: Loaded
+    bundle: Bundle
+
+
+class Supervisor:
+    """One `airlock serve`."""
+
+    def __init__(self, *, plan: Plan, read_plan: Callable[[], Plan], clock: Clock, log: Logger) -> None:
+        self._plan = plan
+        self._read_plan = read_plan
+        self._clock = clock
+        self._log = log
+        self._data = Path(plan.loaded.config.data_dir)
+        self._workers: list[Kept] = []
+        self._lines: dict[int, Channel] = {}
+        self._active: dict[int, Message] = {}
+        self._parts: dict[str, Message] = {}
+        self._refused: Message | None = None
+        self._runner_line: Channel | None = None
+        self._drain = asyncio.Event()
+        self._ready = asyncio.Event()
+
+    async def run(self) -> int:
+        """Serve until told to drain. Returns the exit status."""
+        config = self._plan.loaded.config
+        lock = claim(self._data)
+        listener = listen(config)
+        host, port = listener.getsockname()[:2]
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._drain.set)
+        loop.add_signal_handler(signal.SIGINT, self._drain.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: group.create_task(self.reload()))
+        await asyncio.to_thread(self._retire)
+        runner, projector = self._runner(), self._projector()
+        self._workers = [self._worker(slot, listener) for slot in range(config.server.workers)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for process in (projector, runner, *self._workers):
+                    group.create_task(process.keep())
+                group.create_task(self._announce(host, port))
+                await self._drain.wait()
+                self._log.info("lifecycle", what="draining")
+                patience = config.server.drain + STOP
+                await asyncio.gather(*(worker.stop(within=patience) for worker in self._workers))
+                await runner.stop(within=STOP + 10)
+                await projector.stop(within=STOP)
+        finally:
+            listener.close()
+            lock.close()
+        self._log.info("lifecycle", what="stopped")
+        return 0
+
+    async def reload(self) -> None:
+        """Validate the whole new plan, then hand it to every worker; or keep the running one and say why."""
+        try:
+            plan = await asyncio.to_thread(self._read_plan)
+            refuse_fixed(self._plan.loaded.config, plan.loaded.config)
+        except ConfigError as error:
+            self._refused = {"where": error.where, "what": str(error), "at": rfc3339(self._clock.wall())}
+            self._log.error("config_change", result="refused", error=str(error))
+            self._tell_world()
+            return
+        self._plan, self._refused = plan, None
+        self._log.info(
+            "config_change", result="accepted", digest=plan.loaded.digest, policy=plan.bundle.revision
+        )
+        if self._runner_line is not None:
+            self._runner_line.send(runner_message(plan))
+        for line in self._lines.values():
+            line.send({"op": "reload", **plan_message(plan)})
+        self._tell_world()
+
+    def _retire(self) -> None:
+        """Close the chains of an earlier run that had more workers."""
+        config = self._plan.loaded.config
+        recovery.retire(
+            data_dir=self._data,
+            audit=config.audit,
+            workers=config.server.workers,
+            facts=facts(self._plan.loaded.digest),
+            clock=self._clock,
+            log=self._log,
+        )
+
+    def _projector(self) -> Kept:
+        data = str(self._data)
+
+        def command(line: int) -> list[str]:
+            fd = str(line)
+            return module("airlock.audit.projector", "--data-dir", data, "--parent-fd", fd, "--status-fd", fd)
+
+        return Kept("projector", command=command, talk=self._hear_projector, clock=self._clock, log=self._log)
+
+    async def _hear_projector(self, line: Channel) -> None:
+        """Pass on what the projector says of itself, or that it says nothing any more."""
+        try:
+            while (status := await line.receive()) is not None:
+                self._parts["projector"] = status
+                self._tell_world()
+        finally:
+            self._parts["projector"] = {"error": "the projector is not running"}
+            self._tell_world()
+
+    def _runner(self) -> Kept:
+        path = str(runner_socket(self._plan.loaded.config))
+        return Kept(
+            "runner",
+            command=lambda _: module("airlock.upstream.runner", "--socket", path),
+            talk=self._configure_runner,
+            clock=self._clock,
+            log=self._log,
+            line_is_stdin=True,
+        )
+
+    async def _configure_runner(self, line: Channel) -> None:
+        self._runner_line = line
+        try:
+            line.send(runner_message(self._plan))
+            await line.receive()
+        finally:
+            self._runner_line = None
+
+    def _worker(self, slot: int, listener: socket.socket) -> Kept:
+        async def talk(line: Channel) -> None:
+            await self._talk_worker(slot, line)
+
+        return Kept(
+            f"worker-{slot}",
+            command=lambda fd: module(
+                "airlock.worker", "--line", str(fd), "--listen", str(listener.fileno())
+            ),
+            talk=talk,
+            clock=self._clock,
+            log=self._log,
+            pass_fds=(listener.fileno(),),
+        )
+
+    async def _talk_worker(self, slot: int, line: Channel) -> None:
+        self._lines[slot] = line
+        line.send({"op": "start", "slot": slot, **plan_message(self._plan)})
+        self._tell_world()
+        try:
+            while (message := await line.receive()) is not None:
+                if message["op"] == "active":
+                    self._active[slot] = message
+                    self._tell_world()
+        finally:
+            self._lines.pop(slot, None)
+            self._active.pop(slot, None)
+            self._tell_world()
+
+    def _tell_world(self) -> None:
+        """Tell every worker what it cannot know by itself: the other processes and the state of the last
+        reload."""
+        if len(self._active) == len(self._workers):
+            self._ready.set()
+        world = {
+            "op": "world",
+            "parts": self._parts,
+            "replicas": [self._active.get(slot) for slot in range(len(self._workers))],
+            "desired": self._plan.bundle.revision,
+            "refused": self._refused,
+        }
+        for line in self._lines.values():
+            line.send(world)
+
+    async def _announce(self, host: str, port: int) -> None:
+        await self._ready.wait()
+        self._log.info("lifecycle", what="serving", host=host, port=port, workers=len(self._workers))
+
+
+def plan_message(plan: Plan) -> Message:
+    """The plan as the line carries it."""
+    return {
+        "config": plan.loaded.config,
+        "digest": plan.loaded.digest,
+        "not_ready": list(plan.loaded.not_ready),
+        "bundle": base64.b64encode(plan.bundle.to_bytes()).decode(),
+    }
+
+
+def runner_message(plan: Plan) -> Message:
+    """What the runner of stdio servers needs of the plan."""
+    config = plan.loaded.config
+    return {"servers": config.servers, "log_level": config.logging.level}
+
+
+def claim(data: Path) -> BinaryIO:
+    """Become the only supervisor of a data directory. Raises `ConfigError` where there is one already."""
+    run = data / "run"
+    run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = (run / "supervisor.lock").open("wb")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as busy:
+        lock.close()
+        raise ConfigError(str(data), "another airlock runs on this data directory", "stop it first") from busy
+    return lock
+
+
+def listen(config: Config) -> socket.socket:
+    """The one port of all workers. Raises `ConfigError` where it is taken or not ours."""
+    host, port = config.server.host, config.server.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise ConfigError("server.port", f"cannot listen on {host}:{port}: {error.strerror}") from error
+    listener.listen(BACKLOG)
+    return listener
+
+
+def refuse_fixed(running: Config, wanted: Config) -> None:
+    """Raise `ConfigError` where a reload would change what only a restart can change."""
+    for section in FIXED:
+        if getattr(running, section) != getattr(wanted, section):
+            raise ConfigError(section, "cannot change while running", "restart to change it")

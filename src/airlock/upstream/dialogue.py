@@ -1,0 +1,225 @@
+"""What is said to an MCP server in either era, apart from how bytes travel: both transports use it.
+
+Pure, except `read_tools`, which asks through a function that it is handed. The envelope of the modern era
+(2026-07-28) carries the caller's capabilities, never the gateway's. Whatever a server says that is not
+MCP raises `UpstreamFault.protocol`; a JSON-RPC error is an answer like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from types import NoneType
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from airlock import __version__
+from airlock.core.errors import Effect, Rejected, UpstreamFault
+from airlock.mcp import eras, strict
+from airlock.mcp.strict import is_array, is_object
+from airlock.model.upstream import Offer, UpstreamAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MODERN = "2026-07-28"
+VERSION_UNSUPPORTED = eras.UNSUPPORTED_VERSION
+MODERN_ERRORS = frozenset({eras.HEADER_MISMATCH, -32021, VERSION_UNSUPPORTED})
+"""Errors that only a modern server knows; -32021 is a missing client capability."""
+
+CLIENT_INFO = {"name": "airlock", "version": __version__}
+SERVER_INFO_KEY = "io.modelcontextprotocol/serverInfo"
+ERA_LIFETIME = 24 * 3600.0
+"""Seconds after which a server is asked again which era it speaks."""
+
+PAGES = 50
+ITEMS = 2000
+"""Bounds of one list at one server."""
+TTL_LEGACY = 30.0
+TTL_LEAST = 5.0
+TTL_MOST = 300.0
+"""Seconds: where a server says nothing, and the bounds of what it may say, lest one be asked in a loop."""
+
+Ask = Callable[[str, dict[str, Any]], Awaitable[UpstreamAnswer]]
+"""Sends one request (method, params without envelope) and returns its answer."""
+
+
+class Peer(msgspec.Struct, frozen=True, kw_only=True):
+    """A server as it introduced itself, by `server/discover` or by `initialize`."""
+
+    version: str
+    server_info: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
+    capabilities: dict[str, Any] | None = None
+    """None: it proved its era by an error and said nothing of itself."""
+    instructions: str = ""
+
+    @property
+    def modern(self) -> bool:
+        return self.version == MODERN
+
+
+def enveloped(params: dict[str, Any], capabilities: dict[str, Any]) -> dict[str, Any]:
+    """`params` with the modern per-request envelope; what the envelope says wins over what was there."""
+    return {
+        **params,
+        "_meta": {
+            **(params.get("_meta") or {}),
+            eras.VERSION_KEY: MODERN,
+            eras.CLIENT_INFO_KEY: CLIENT_INFO,
+            eras.CAPABILITIES_KEY: capabilities,
+        },
+    }
+
+
+def initialize_params(capabilities: dict[str, Any]) -> dict[str, Any]:
+    """The legacy handshake, in the name of a caller with these capabilities."""
+    return {"protocolVersion": eras.LATEST_LEGACY, "capabilities": capabilities, "clientInfo": CLIENT_INFO}
+
+
+def read_message(data: bytes) -> dict[str, Any]:
+    """One JSON-RPC message of a server, parsed strictly: request, notification, result or error."""
+    try:
+        message = strict.parse(data, case_collisions=True)
+    except Rejected as error:
+        raise UpstreamFault.protocol(f"JSON refused: {error.text}") from error
+    if not is_object(message) or message.get("jsonrpc") != "2.0" or not _well_formed(message):
+        raise UpstreamFault.protocol("not a JSON-RPC 2.0 message")
+    return message
+
+
+def _well_formed(message: Mapping[str, Any]) -> bool:
+    if "method" in message:
+        return (
+            type(message["method"]) is str
+            and is_object(message.get("params", {}))
+            and ("id" not in message or type(message["id"]) in {str, int})
+        )
+    if "result" in message:
+        return (
+            "error" not in message and type(message.get("id")) in {str, int} and is_object(message["result"])
+        )
+    error = message.get("error")
+    if type(message.get("id")) not in {str, int, NoneType}:
+        return False
+    return is_object(error) and type(error.get("code")) is int and type(error.get("message")) is str
+
+
+def answer_of(message: Mapping[str, Any], *, size: int, era: str) -> UpstreamAnswer:
+    """The answer in a message that `read_message` accepted and that has no method."""
+    return UpstreamAnswer(result=message.get("result"), error=message.get("error"), size=size, era=era)
+
+
+def judge(answer: UpstreamAnswer) -> Peer | None:
+    """What the answer to `server/discover` proves: a modern server (its introduction), or None for legacy.
+
+    Raises `UpstreamFault` for a server that speaks MCP in no version that we know.
+    """
+    if answer.error is not None:
+        return _judge_error(answer.error)
+    found = cast("dict[str, Any]", answer.result)
+    versions = found.get("supportedVersions")
+    if not is_array(versions) or not is_object(found.get("capabilities")):
+        raise UpstreamFault.protocol("the answer to server/discover is no DiscoverResult")
+    if MODERN not in versions:
+        return _legacy_only(versions)
+    return Peer(
+        version=MODERN,
+        server_info=_object(_object(found.get("_meta")).get(SERVER_INFO_KEY)),
+        capabilities=found["capabilities"],
+        instructions=_text(found.get("instructions")),
+    )
+
+
+def _judge_error(error: Mapping[str, Any]) -> Peer | None:
+    if error["code"] not in MODERN_ERRORS:
+        return None
+    versions = _object(error.get("data")).get("supported")
+    if error["code"] == VERSION_UNSUPPORTED and is_array(versions) and MODERN not in versions:
+        return _legacy_only(versions)
+    return Peer(version=MODERN)
+
+
+def _legacy_only(versions: list[Any]) -> None:
+    """A server that knows discovery but not our modern version is legacy only if it says so itself."""
+    if not any(version in eras.LEGACY for version in versions if isinstance(version, str)):
+        raise UpstreamFault.protocol("incompatible: no protocol version in common", effect=Effect.NONE)
+
+
+def introduced(answer: UpstreamAnswer) -> Peer:
+    """The server behind the answer to `initialize`. Raises `UpstreamFault` unless its version is legacy."""
+    if answer.error is not None:
+        code = answer.error["code"]
+        raise UpstreamFault.protocol(f"initialize was answered with error {code}", effect=Effect.NONE)
+    found = cast("dict[str, Any]", answer.result)
+    version = found.get("protocolVersion")
+    if version not in eras.LEGACY:
+        raise UpstreamFault.protocol("incompatible: no protocol version in common", effect=Effect.NONE)
+    return Peer(
+        version=version,
+        server_info=_object(found.get("serverInfo")),
+        capabilities=_object(found.get("capabilities")),
+        instructions=_text(found.get("instructions")),
+    )
+
+
+async def describe(peer: Peer, ask: Ask) -> Offer:
+    """Everything that the server offers: its introduction and all pages of its tools."""
+    tools, ttl = await read_tools(peer, ask)
+    return Offer(
+        era=peer.version,
+        server_info=peer.server_info,
+        capabilities=peer.capabilities or {},
+        instructions=peer.instructions,
+        tools=tuple(tools),
+        ttl=ttl,
+    )
+
+
+async def read_tools(peer: Peer, ask: Ask) -> tuple[list[dict[str, Any]], float]:
+    """All pages of `tools/list` and the seconds that they may be kept.
+
+    Raises `UpstreamFault` for an error, a page that is no list of named tools, a name that comes twice, or
+    more than the bounds allow: half a catalog is not a catalog.
+    """
+    tools: dict[str, dict[str, Any]] = {}
+    lifetimes: list[float] = []
+    if peer.capabilities is not None and "tools" not in peer.capabilities:
+        return [], TTL_LEGACY
+    params: dict[str, Any] = {}
+    for _ in range(PAGES):
+        page = await _page(ask, params)
+        for tool in page["tools"]:
+            _collect(tools, tool)
+        if peer.modern and type(page.get("ttlMs")) in {int, float}:
+            lifetimes.append(min(max(page["ttlMs"] / 1000, TTL_LEAST), TTL_MOST))
+        if not isinstance(page.get("nextCursor"), str):
+            return list(tools.values()), min(lifetimes, default=TTL_LEGACY)
+        params = {"cursor": page["nextCursor"]}
+    raise UpstreamFault.protocol(f"more than {PAGES} pages of tools")
+
+
+async def _page(ask: Ask, params: dict[str, Any]) -> dict[str, Any]:
+    answer = await ask("tools/list", params)
+    if answer.error is not None:
+        raise UpstreamFault.protocol(f"tools/list was answered with error {answer.error['code']}")
+    page = cast("dict[str, Any]", answer.result)
+    if not isinstance(page.get("tools"), list):
+        raise UpstreamFault.protocol("a page of tools/list has no tools")
+    return page
+
+
+def _collect(tools: dict[str, dict[str, Any]], tool: object) -> None:
+    name = tool.get("name") if is_object(tool) else None
+    if not isinstance(name, str) or not name:
+        raise UpstreamFault.protocol("tools/list has an item without a name")
+    if name in tools or len(tools) == ITEMS:
+        raise UpstreamFault.protocol(f"tools/list names a tool twice or more than {ITEMS} tools")
+    tools[name] = cast("dict[str, Any]", tool)
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if is_object(value) else {}
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,206 @@
+"""An MCP server over Streamable HTTP, in its own era: `describe`, `request`, `close`.
+
+The era is found out by asking (2026-07-28: `server/discover`; older: `initialize`) and remembered for a day;
+a server that is pinned to an era and speaks the other is refused. A request of a caller to a legacy server
+runs in a session of that caller. A call is written at most once, except where the server proved that it
+did not run it: version refused (-32022) or session unknown (404).
+
+-32020 (the headers do not fit the tool's definition) comes back as an answer: the server did not run the
+call, and the caller, who owns the catalog, reads it again before it tries once more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import ssl
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airlock.core.errors import Effect, UpstreamFault
+from airlock.model.upstream import Notify, Offer, UpstreamAnswer, UpstreamRequest
+from airlock.upstream import dialogue, guard
+from airlock.upstream.breaker import Gate
+from airlock.upstream.legacy import Legacy
+from airlock.upstream.modern import Modern
+from airlock.upstream.pool import Pool, Resolve, resolve
+from airlock.upstream.wire import CANCEL, Wire
+
+if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
+    from airlock.core.clock import Clock
+    from airlock.core.config import ServerEntry
+    from airlock.upstream.credentials import Credential
+    from airlock.upstream.wire import Reply
+
+DESCRIBE = 30.0
+"""Seconds for one reading of everything that a server offers."""
+
+UNDECIDED = frozenset({401, 403, 408, 429})
+"""4xx that say nothing about the era: the credential, the time or the load."""
+
+T = TypeVar("T")
+
+
+class HttpUpstream:
+    """See the module. Belongs to one event loop; any number of calls at once, bounded by its gate."""
+
+    def __init__(
+        self,
+        *,
+        entry: ServerEntry,
+        credential: Credential | None,
+        clock: Clock,
+        logger: FilteringBoundLogger,
+        tls: ssl.SSLContext | None = None,
+        resolve: Resolve = resolve,
+    ) -> None:
+        endpoint = guard.endpoint(entry.url or "")
+        origin = endpoint.origin
+        if origin.scheme == "https" and tls is None:
+            tls = ssl.create_default_context()
+        self._pinned = entry.era
+        self._clock = clock
+        self._log = logger.bind(server=entry.name)
+        self._gate = Gate(clock=clock)
+        self._pool = Pool(
+            origin=origin,
+            allowed=(origin,),
+            clock=clock,
+            tls=tls if origin.scheme == "https" else None,
+            resolve=resolve,
+        )
+        self._wire = Wire(
+            endpoint=endpoint,
+            credential=credential,
+            pool=self._pool,
+            clock=clock,
+            first_byte=entry.first_byte_timeout,
+        )
+        ids = itertools.count(1)
+        self._modern = Modern(wire=self._wire, ids=ids)
+        self._legacy = Legacy(wire=self._wire, ids=ids, clock=clock, logger=self._log)
+        self._speaker: Modern | Legacy | None = None
+        self._spoke: Modern | Legacy | None = None
+        self._known_until = 0.0
+        self._detecting = asyncio.Lock()
+
+    @property
+    def breaker(self) -> str:
+        """`closed`, `open` or `half_open`."""
+        return self._gate.breaker.state
+
+    @property
+    def strays(self) -> int:
+        """Messages of the server that answered no request of ours."""
+        return self._wire.strays
+
+    async def describe(self) -> Offer:
+        """Everything the server offers, read now. Raises `UpstreamFault`."""
+        deadline = self._clock.monotonic() + DESCRIBE
+        return await self._admitted(deadline, partial(self._describe, deadline))
+
+    async def request(self, request: UpstreamRequest, *, notify: Notify | None = None) -> UpstreamAnswer:
+        """Send one request; JSON-RPC errors are answers. Raises `UpstreamFault`.
+
+        Cancelling the task closes the request's stream, and tells a legacy server so.
+        """
+        return await self._admitted(request.deadline, partial(self._request, request, notify))
+
+    async def sweep(self) -> None:
+        """End what is idle for too long. To be called every few seconds."""
+        self._pool.sweep()
+        await self._legacy.end()
+
+    async def close(self) -> None:
+        """End all sessions and close all connections; requests that run fail as unavailable."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CANCEL):
+                await self._legacy.end(everything=True)
+        self._pool.close()
+
+    async def _admitted(self, deadline: float, work: Callable[[], Awaitable[T]]) -> T:
+        permit = await self._gate.enter(deadline)
+        failed: bool | None = None
+        try:
+            result = await work()
+            failed = False
+        except UpstreamFault:
+            failed = True
+            raise
+        finally:
+            self._gate.leave(permit, failed=failed)
+        return result
+
+    async def _request(self, request: UpstreamRequest, notify: Notify | None) -> UpstreamAnswer:
+        for _ in range(2):
+            speaker = self._speaker
+            if speaker is None or self._clock.monotonic() >= self._known_until:
+                speaker = await self._detected(request.deadline)
+            answer = self._heard(await speaker.ask(request, notify))
+            if answer.error is None or answer.error["code"] != dialogue.VERSION_UNSUPPORTED:
+                return answer
+            self._speaker = None
+        raise UpstreamFault.protocol("it refuses the version that it just named", effect=Effect.NONE)
+
+    async def _describe(self, deadline: float) -> Offer:
+        if self._speaker is not self._legacy or self._clock.monotonic() >= self._known_until:
+            peer = await self._discover(deadline)
+        else:
+            peer = None
+        speaker = self._modern if peer else self._legacy
+
+        async def ask(method: str, params: dict[str, Any]) -> UpstreamAnswer:
+            request = UpstreamRequest(method=method, params=params, deadline=deadline)
+            return self._heard(await speaker.ask(request, None))
+
+        if peer is not None:
+            return await dialogue.describe(peer, ask)
+        peer = await self._legacy.introduce(deadline)
+        offer = await dialogue.describe(peer, ask)
+        again = await self._legacy.introduce(deadline)
+        return offer if again == peer else await dialogue.describe(again, ask)
+
+    def _heard(self, reply: Reply) -> UpstreamAnswer:
+        if reply.status == 404 and reply.answer is None:
+            self._speaker = None
+        return reply.taken()
+
+    async def _detected(self, deadline: float) -> Modern | Legacy:
+        """Who speaks to this server; found out once for all who wait. Nothing of the request is sent yet."""
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())), self._detecting:
+                if self._speaker is None or self._clock.monotonic() >= self._known_until:
+                    await self._discover(deadline)
+        except TimeoutError as error:
+            raise UpstreamFault.timeout("its era was not found out in time", effect=Effect.NONE) from error
+        except UpstreamFault as fault:
+            fault.effect = Effect.NONE
+            raise
+        return self._speaker or self._legacy
+
+    async def _discover(self, deadline: float) -> dialogue.Peer | None:
+        """Ask for the era and remember it: a modern server's introduction, or None for a legacy one."""
+        peer = None if self._pinned == "legacy" else await self._probe(deadline)
+        if peer is None and self._pinned == "modern":
+            raise UpstreamFault.protocol(
+                "pinned to the modern era, it speaks a legacy one", effect=Effect.NONE
+            )
+        self._speaker = self._modern if peer else self._legacy
+        self._known_until = self._clock.monotonic() + dialogue.ERA_LIFETIME
+        if self._spoke not in {None, self._speaker}:
+            self._log.warning("upstream_era_changed", modern=peer is not None)
+        self._spoke = self._speaker
+        return peer
+
+    async def _probe(self, deadline: float) -> dialogue.Peer | None:
+        request = UpstreamRequest(method="server/discover", params={}, deadline=deadline)
+        reply = await self._modern.ask(request, None)
+        if reply.answer is not None:
+            return dialogue.judge(reply.answer)
+        if 400 <= reply.status < 500 and reply.status not in UNDECIDED:
+            return None
+        raise reply.fault or UpstreamFault.protocol(f"HTTP {reply.status}")

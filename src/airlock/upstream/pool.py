@@ -1,0 +1,153 @@
+"""Connections to one server: resolve, check every address, connect to a checked one, keep what can be reused.
+
+The name is resolved anew for every connection and each answer is checked, so a name that turns inward after
+it was registered is refused when it is used. Proxies of the environment are not asked. How many connections
+exist is bounded by the gate of the server, which admits the calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from airlock.core.errors import Effect, UpstreamFault
+from airlock.upstream import guard
+from airlock.upstream.connection import Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airlock.core.clock import Clock
+
+CONNECT = 2.0
+"""Seconds for resolving, connecting and the TLS handshake together."""
+IDLE_CONNECTIONS = 64
+"""Connections kept for reuse; no more calls than this run at one server."""
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""All addresses of a name. Raises OSError."""
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Ask the system's resolver."""
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[4][0]) for address in found]
+
+
+class Pool:
+    """See the module. One event loop."""
+
+    def __init__(
+        self,
+        *,
+        origin: guard.Origin,
+        allowed: Collection[guard.Origin],
+        clock: Clock,
+        tls: ssl.SSLContext | None = None,
+        resolve: Resolve = resolve,
+    ) -> None:
+        self._origin = origin
+        self._allowed = allowed
+        self._clock = clock
+        self._tls = tls
+        self._resolve = resolve
+        self._was_public = False
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+
+    @property
+    def size(self) -> int:
+        """Connections that are open, busy or idle."""
+        return len(self._all)
+
+    def idle(self) -> Connection | None:
+        """A connection that can be written to at once, if there is one."""
+        now = self._clock.monotonic()
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable(now):
+                return connection
+            connection.abort()
+        return None
+
+    async def take(self, deadline: float) -> Connection:
+        """A connection for one request; it comes back by itself. Raises `UpstreamFault` without effect."""
+        return self.idle() or await self._connect(deadline)
+
+    def sweep(self) -> None:
+        """Close idle connections that are too old to be used again."""
+        now = self._clock.monotonic()
+        for connection in [each for each in self._idle if not each.usable(now)]:
+            self._idle.remove(connection)
+            connection.abort()
+
+    def close(self) -> None:
+        """Close everything; requests that run are told so."""
+        self._idle.clear()
+        for connection in list(self._all):
+            connection.give_up("the gateway closed its connections to the server")
+
+    async def _connect(self, deadline: float) -> Connection:
+        try:
+            async with asyncio.timeout(max(0.0, min(CONNECT, deadline - self._clock.monotonic()))):
+                return await self._dial()
+        except TimeoutError as error:
+            raise UpstreamFault.unavailable("no connection in time", effect=Effect.NONE) from error
+        except (OSError, UnicodeError) as error:
+            raise UpstreamFault.unavailable(f"no connection: {error}", effect=Effect.NONE) from error
+
+    async def _dial(self) -> Connection:
+        addresses = guard.check(
+            self._origin, await self._resolve(self._origin.host, self._origin.port), self._allowed
+        )
+        self._refuse_turned_inward(addresses)
+        last: OSError | None = None
+        for number, address in enumerate(addresses):
+            try:
+                async with asyncio.timeout(CONNECT / (len(addresses) - number)):
+                    return await self._open(address)
+            except OSError as error:
+                last = error
+        raise OSError(f"{last}") from last
+
+    async def _open(self, address: str) -> Connection:
+        loop = asyncio.get_running_loop()
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await loop.sock_connect(sock, (address, self._origin.port))
+            _, connection = await loop.create_connection(
+                lambda: Connection(clock=self._clock, sock=sock, freed=self._keep, gone=self._forget),
+                sock=sock,
+                ssl=self._tls,
+                server_hostname=self._origin.host if self._tls else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        self._all.add(connection)
+        return connection
+
+    def _refuse_turned_inward(self, addresses: tuple[str, ...]) -> None:
+        """A name that once led to the internet does not lead into this network later (DNS rebinding)."""
+        public = all(guard.is_public(address) for address in addresses)
+        if self._was_public and not public:
+            raise UpstreamFault.unavailable(
+                f"{self._origin.host} turned from a public to a private address", effect=Effect.NONE
+            )
+        self._was_public = self._was_public or public
+
+    def _keep(self, connection: Connection) -> None:
+        if len(self._idle) < IDLE_CONNECTIONS:
+            self._idle.append(connection)
+        else:
+            connection.abort()
+
+    def _forget(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)

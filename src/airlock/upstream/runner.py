@@ -1,0 +1,251 @@
+"""The runner: one process per host that owns every stdio server, and nothing else does.
+
+Run by the supervisor as `python -m airlock.upstream.runner --socket PATH`, with a pipe as standard input.
+Each line there is a whole configuration (`Configuration`, JSON); the end of the pipe, SIGTERM, or the death
+of the supervisor stop every server and then the runner. Workers connect to the socket (same user only) and
+share the servers. It is a sub-reaper: whatever a server leaves behind comes back here and is killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import random
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import msgspec
+import uvloop
+
+from airlock.core import log as logs
+from airlock.core.clock import SYSTEM, Clock
+from airlock.core.config import ServerEntry
+from airlock.upstream import census, spawn
+from airlock.upstream.frames import socket_address
+from airlock.upstream.launcher import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
+from airlock.upstream.links import Link
+from airlock.upstream.servers import Log, Server, Timing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+MAX_SERVERS = 64
+MAX_RESIDENT = 1024**3
+"""Bytes of memory of one server's whole tree."""
+CENSUS_EVERY = 2.0
+MAX_CONFIGURATION = 16 * 1024 * 1024
+"""Bytes of one line on standard input."""
+
+
+class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One line on standard input. Servers that it does not name are stopped, changed ones start again."""
+
+    servers: tuple[ServerEntry, ...]
+    log_level: Literal["debug", "info", "warn", "error"] = "info"
+
+
+class Runner:
+    """The servers, the connections and the watchdog of one process."""
+
+    def __init__(
+        self,
+        *,
+        work: Path,
+        root: bool,
+        timing: Timing,
+        clock: Clock,
+        log: Log,
+        uid_first: int = spawn.UID_FIRST,
+        max_resident: int = MAX_RESIDENT,
+        census_every: float = CENSUS_EVERY,
+    ) -> None:
+        self.servers: dict[str, Server] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        """The latest life of each name, also of one that is being stopped."""
+        self._alive: set[Server] = set()
+        self._links: set[Link] = set()
+        self._work = work
+        self._root = root
+        self._timing = timing
+        self._clock = clock
+        self._log = log
+        self._uid_first = uid_first
+        self._max_resident = max_resident
+        self._census_every = census_every
+
+    async def serve(self, listener: socket.socket, configurations: AsyncIterator[bytes]) -> None:
+        """Until the configurations end or the caller cancels. On return every server has been stopped.
+
+        1. watch memory and strays, 2. let workers in, 3. follow the configuration,
+        4. stop all servers at once, 5. see that no process is left
+        """
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                watchdog = tasks.create_task(self._watch())  # 1
+                door = await asyncio.get_running_loop().create_unix_server(self._link, sock=listener)  # 2
+                try:
+                    async for line in configurations:  # 3
+                        self._configure(line, tasks)
+                finally:
+                    door.close()
+                    for task in (watchdog, *self._tasks.values()):  # 4
+                        task.cancel()
+        finally:
+            left = self._sweep(census.take(()).children)  # 5
+            if left:
+                self._log.warning("runner.strays", killed=left)
+
+    def _link(self) -> Link:
+        return Link(servers=self.servers, links=self._links, refused=self._refused)
+
+    def _refused(self, uid: int) -> None:
+        self._log.warning("runner.peer_refused", uid=uid)
+
+    def _configure(self, line: bytes, tasks: asyncio.TaskGroup) -> None:
+        try:
+            wanted = msgspec.json.decode(line, type=Configuration)
+        except msgspec.DecodeError as problem:
+            self._log.warning("runner.configuration_refused", reason=str(problem))
+            return
+        logs.configure(wanted.log_level)
+        entries = {entry.name: entry for entry in wanted.servers if entry.transport == "stdio"}
+        for name in [name for name in self.servers if name not in entries]:
+            del self.servers[name]
+            self._tasks[name].cancel()
+        for name, entry in list(entries.items())[:MAX_SERVERS]:
+            if name not in self.servers or self.servers[name].entry != entry:
+                self._begin(entry, tasks)
+        if len(entries) > MAX_SERVERS:
+            self._log.warning("runner.too_many_servers", configured=len(entries), most=MAX_SERVERS)
+
+    def _begin(self, entry: ServerEntry, tasks: asyncio.TaskGroup) -> None:
+        before = self._tasks.get(entry.name)
+        server = Server(
+            entry=entry,
+            place=self._work / entry.name,
+            uid=self._uid(entry.name),
+            timing=self._timing,
+            clock=self._clock,
+            random=random.random,
+            announce=self._announce,
+            log=self._log,
+        )
+        self.servers[entry.name] = server
+        self._tasks[entry.name] = tasks.create_task(self._run(server, before))
+
+    async def _run(self, server: Server, before: asyncio.Task[None] | None) -> None:
+        """Run a server once the process of its predecessor is gone."""
+        if before is not None:
+            before.cancel()
+            await asyncio.wait([before])
+        self._alive.add(server)
+        try:
+            await server.run()
+        finally:
+            self._alive.discard(server)
+
+    def _uid(self, name: str) -> int | None:
+        """A user for this server: the same in every run as long as its name and its neighbours stay."""
+        if not self._root:
+            return None
+        known = self.servers.get(name)
+        if known is not None:
+            return known.uid
+        taken = {server.uid for server in self.servers.values()}
+        slot = zlib.crc32(name.encode())
+        while (uid := self._uid_first + slot % spawn.UID_COUNT) in taken:
+            slot += 1
+        return uid
+
+    def _announce(self, server: Server, event: Literal["list_changed", "state"]) -> None:
+        if self.servers.get(server.entry.name, server) is not server:
+            return  # an old life of a changed entry ends while the new one waits for it
+        for link in self._links:
+            link.tell(server, event)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._census_every)
+            found = await asyncio.to_thread(census.take, self._keepers().keys())
+            for keeper, server in self._keepers().items():
+                resident = found.resident.get(keeper, 0)
+                if resident > self._max_resident:
+                    self._log.warning("upstream.memory", server=server.entry.name, resident=resident)
+                    server.overgrown(resident)
+            self._sweep(found.children)
+
+    def _keepers(self) -> dict[int, Server]:
+        return {server.process.keeper: server for server in self._alive if server.process is not None}
+
+    def _sweep(self, children: Sequence[int]) -> int:
+        """Kill children of ours that are nobody's keeper; how many there were."""
+        keepers = self._keepers()
+        return sum(census.kill_stray(pid) for pid in children if pid not in keepers)
+
+
+async def configurations(stream: int) -> AsyncIterator[bytes]:
+    """The lines of a pipe, until its other end is closed."""
+    reader = asyncio.StreamReader(limit=MAX_CONFIGURATION)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(stream, "rb", closefd=False)
+    )
+    try:
+        async for line in reader:
+            yield line
+    finally:
+        transport.close()
+
+
+def listen(path: Path) -> socket.socket:
+    """The workers' socket, for this user only. A stale one is replaced: the supervisor runs one runner."""
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        with socket_address(path) as address:
+            listener.bind(address)
+    finally:
+        os.umask(before)
+    return listener
+
+
+async def _main(path: Path, work: Path, log: Log) -> None:
+    task = cast("asyncio.Task[None]", asyncio.current_task())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    runner = Runner(work=work, root=os.geteuid() == 0, timing=Timing(), clock=SYSTEM, log=log)
+    try:
+        await runner.serve(listen(path), configurations(sys.stdin.fileno()))
+    except asyncio.CancelledError:
+        log.info("runner.signalled")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """See the module. Returns 0 when every server has been stopped."""
+    parser = argparse.ArgumentParser(prog="airlock.upstream.runner")
+    parser.add_argument("--socket", type=Path, required=True)
+    path: Path = parser.parse_args(arguments).socket
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    logs.configure("info")
+    log = logs.get("runner")
+    work = Path(tempfile.mkdtemp(prefix="airlock-servers-"))
+    work.chmod(0o711)  # servers walk through it to their own directories, and list nothing
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
+            loop.run(_main(path, work, log))
+    finally:
+        path.unlink(missing_ok=True)
+        shutil.rmtree(work, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

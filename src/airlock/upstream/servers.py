@@ -1,0 +1,286 @@
+"""One configured stdio server over all its lives: start, introduction, calls, end, pause, start again.
+
+A call goes to a server that is `ready`, waits for one that is `starting`, and fails at once, without effect,
+in every other state. Whatever ends a life, the whole process tree is gone before the next one starts, and
+a server that is taken out of the configuration leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
+
+from airlock.core.errors import Effect, UpstreamFault
+from airlock.upstream import introduce as introduction
+from airlock.upstream.calls import Call, Counters
+from airlock.upstream.child import Child
+from airlock.upstream.restarts import RestartRule, Restarts
+from airlock.upstream.spawn import (
+    CannotStart,
+    Ended,
+    Grace,
+    Process,
+    environment,
+    fresh_directory,
+    refusal,
+    resolve,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from airlock.core.clock import Clock
+    from airlock.core.config import ServerEntry
+    from airlock.upstream.dialogue import Peer
+
+State = Literal["starting", "ready", "waiting", "failed", "refused", "stopped"]
+
+
+class Log(Protocol):
+    """As much of a structlog logger as this room uses."""
+
+    def info(self, event: str, **fields: Any) -> object: ...
+    def warning(self, event: str, **fields: Any) -> object: ...
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Every duration of a stdio server's life, seconds."""
+
+    probe: float = 3.0
+    """Wait for the answer to `server/discover` before `initialize` is tried."""
+    start: float = 60.0
+    """Wait for the answer to `initialize`: a package runner may have to download first."""
+    patience: float = 5.0
+    """How long a server may leave its input unread."""
+    grace: Grace = Grace()
+    restarts: Restarts = Restarts()
+    coalesce: float = 1.0
+    """Least time between two announcements of changed lists."""
+
+
+class Waiter(Protocol):
+    """Somebody who asked what the server said of itself. Exactly one of the two is called."""
+
+    def described(self, peer: Peer) -> None: ...
+    def undescribed(self, fault: UpstreamFault) -> None: ...
+
+
+class Server:
+    """Runs in a task (`run`); everything else is called on the same loop and returns at once."""
+
+    def __init__(
+        self,
+        *,
+        entry: ServerEntry,
+        place: Path,
+        uid: int | None,
+        timing: Timing,
+        clock: Clock,
+        random: Callable[[], float],
+        announce: Callable[[Server, Literal["list_changed", "state"]], None],
+        log: Log,
+    ) -> None:
+        self.entry = entry
+        self.state: State = "starting"
+        self.reason = ""
+        self.counters = Counters()
+        self.process: Process | None = None
+        self.uid = uid
+        self._place = place
+        self._timing = timing
+        self._clock = clock
+        self._announce = announce
+        self._log = log
+        self._rule = RestartRule(numbers=timing.restarts, clock=clock, random=random)
+        self._child: Child | None = None
+        self._peer: Peer | None = None
+        self._calls: list[Call] = []
+        self._waiters: list[Waiter] = []
+        self._next_start = 0.0
+        self._mute: asyncio.TimerHandle | None = None
+        self._changed = False
+        self._era_hint: introduction.EraPin = entry.era
+
+    @property
+    def era(self) -> str:
+        """Version spoken in this life; empty before the introduction."""
+        return self._peer.version if self._peer is not None else ""
+
+    def submit(self, call: Call) -> None:
+        if self.state == "ready" and self._child is not None:
+            self._child.send(call)
+        elif self.state == "starting":
+            self._calls.append(call)
+        else:
+            call.sink.failed(self._fault())
+
+    def cancel(self, call: Call) -> None:
+        if call in self._calls:
+            self._calls.remove(call)
+        elif self._child is not None:
+            self._child.cancel(call)
+
+    def describe(self, waiter: Waiter) -> None:
+        if self.state == "ready" and self._peer is not None:
+            waiter.described(self._peer)
+        elif self.state == "starting":
+            self._waiters.append(waiter)
+        else:
+            waiter.undescribed(self._fault())
+
+    def forget(self, waiter: Waiter) -> None:
+        if waiter in self._waiters:
+            self._waiters.remove(waiter)
+
+    def overgrown(self, resident: int) -> None:
+        """The watchdog found the tree above its bound: end it now."""
+        if self._child is not None and self.process is not None:
+            self._child.end(f"it used {resident} bytes of memory")
+            self.process.kill()
+
+    async def run(self) -> None:
+        """Keep it alive until cancelled; then stop it. Leaves no process behind, however it is left."""
+        try:
+            while True:
+                began = self._clock.monotonic()
+                state, reason = await self._attempt()
+                pause = self._rule.ended(lived=self._clock.monotonic() - began)
+                if state == "waiting" and pause.failed:
+                    state = "failed"
+                self._next_start = self._clock.monotonic() + pause.seconds
+                self._enter(state, reason)
+                if state == "refused":
+                    await asyncio.Event().wait()
+                await asyncio.sleep(pause.seconds)
+        finally:
+            self._enter("stopped", "it is not configured any more, or the gateway stops")
+
+    async def _attempt(self) -> tuple[State, str]:
+        """One life: the state it leaves behind, and why."""
+        self._enter("starting", "")
+        reason = refusal(self.entry, root=self.uid is not None)
+        if reason:
+            return "refused", reason
+        try:
+            await asyncio.to_thread(fresh_directory, self._place, self.uid)
+            self.process = Process(
+                {
+                    "executable": resolve(self.entry),
+                    "argv": list(self.entry.command),
+                    "env": environment(self.entry, self._place / "home"),
+                    "cwd": str(self._place / "work"),
+                    "uid": self.uid,
+                }
+            )
+        except (CannotStart, OSError) as problem:
+            return "waiting", str(problem)
+        try:
+            return "waiting", await self._live(self.process)
+        finally:
+            self.process = None
+
+    async def _live(self, process: Process) -> str:
+        child = self._child = Child(
+            stdin=process.stdin,
+            stdout=process.stdout,
+            stderr=process.stderr,
+            clock=self._clock,
+            counters=self.counters,
+            complain=self._complained,
+            list_changed=self._list_changed,
+            patience=self._timing.patience,
+        )
+        reason = "it is being stopped"
+        try:
+            await self._introduce(child)
+            await asyncio.wait([child.over, process.ended], return_when=asyncio.FIRST_COMPLETED)
+            reason = child.over.result() if child.over.done() else "it ended"
+        except UpstreamFault as fault:
+            reason = fault.detail
+        finally:
+            # No new calls first, then the running ones, the input, the signals, and last the whole tree.
+            self._enter("waiting", reason)
+            self._child = self._peer = None
+            child.close(reason)
+            ended = await process.stop(self._timing.grace)
+        return _told(ended, reason)
+
+    async def _introduce(self, child: Child) -> None:
+        try:
+            peer = await introduction.introduce(
+                child,
+                era=self._era_hint,
+                probe_timeout=self._timing.probe,
+                start_timeout=self._timing.start,
+            )
+        except UpstreamFault:
+            if child.over.done() and self.entry.era == "auto":
+                # Some servers end at a question that they do not know: spare them it the next time.
+                self._era_hint = "auto" if self._era_hint == "legacy" else "legacy"
+            raise
+        self._peer = peer
+        self._enter("ready", "")
+        calls, self._calls = self._calls, []
+        for call in calls:
+            child.send(call)
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.described(peer)
+        if peer.modern and "tools" in (peer.capabilities or {}):
+            listen = b'{"notifications":{"toolsListChanged":true}}'
+            child.send(Call(sink=introduction.Question(), method="subscriptions/listen", params=listen))
+
+    def _enter(self, state: State, reason: str) -> None:
+        if (state, reason) == (self.state, self.reason):
+            return
+        self.state, self.reason = state, reason
+        log = self._log.info if state in {"starting", "ready", "stopped"} else self._log.warning
+        log("upstream.state", server=self.entry.name, state=state, reason=reason)
+        if state not in {"starting", "ready"}:
+            self._turn_away()
+        self._announce(self, "state")
+
+    def _turn_away(self) -> None:
+        calls, self._calls = self._calls, []
+        for call in calls:
+            call.sink.failed(self._fault())
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.undescribed(self._fault())
+
+    def _fault(self) -> UpstreamFault:
+        left = self._next_start - self._clock.monotonic()
+        return UpstreamFault.unavailable(
+            f"{self.state}: {self.reason}", effect=Effect.NONE, retry_after=max(1, math.ceil(left))
+        )
+
+    def _complained(self, line: str) -> None:
+        self._log.info("upstream.stderr", server=self.entry.name, line=line)
+
+    def _list_changed(self) -> None:
+        """Announce at once, and whatever follows shortly after as one."""
+        if self._mute is not None:
+            self._changed = True
+            return
+        self._announce(self, "list_changed")
+        self._changed = False
+        self._mute = asyncio.get_running_loop().call_later(self._timing.coalesce, self._unmute)
+
+    def _unmute(self) -> None:
+        self._mute = None
+        if self._changed:
+            self._list_changed()
+
+
+def _told(ended: Ended, reason: str) -> str:
+    """Why a life ended, in the words of whoever knows best."""
+    parts = [ended.error or reason]
+    if not ended.error and ended.code is not None:
+        parts.append(f"exit status {ended.code}" if ended.code >= 0 else f"signal {-ended.code}")
+    if ended.left:
+        parts.append(f"{ended.left} processes could not be killed")
+    return ", ".join(parts)

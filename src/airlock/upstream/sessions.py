@@ -1,0 +1,119 @@
+"""Sessions at one legacy server: opened once per caller and set of capabilities, kept, never shared, closed.
+
+A caller's requests run in its own session; a second caller never sees it. Servers without session ids are
+kept the same way: what is remembered is that the handshake was done. Sessions that lie idle, and the oldest
+idle ones over the bound, are handed out by `retire` to be ended at the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from airlock.core.errors import Effect, UpstreamFault
+
+if TYPE_CHECKING:
+    from airlock.core.clock import Clock
+    from airlock.upstream.dialogue import Peer
+
+SESSIONS = 512
+"""Sessions kept at one server."""
+IDLE = 600.0
+"""Seconds without a call after which a session is ended."""
+
+Key = tuple[str, bytes]
+
+_encode_sorted = msgspec.json.Encoder(order="sorted").encode
+
+
+def key_of(principal_key: str, capabilities: dict[str, Any]) -> Key:
+    """Whose session it is, and with which capabilities it was opened."""
+    return principal_key, hashlib.sha256(_encode_sorted(capabilities)).digest() if capabilities else b""
+
+
+class Session:
+    """A finished handshake. `lines` are the headers of every later request in it."""
+
+    __slots__ = ("busy", "id", "lines", "peer", "used_at")
+
+    def __init__(self, *, peer: Peer, session_id: bytes) -> None:
+        self.peer = peer
+        self.id = session_id
+        self.busy = 0
+        self.used_at = 0.0
+        self.lines = b"MCP-Protocol-Version: %b\r\n" % peer.version.encode("ascii")
+        if session_id:
+            self.lines += b"Mcp-Session-Id: %b\r\n" % session_id
+
+
+Open = Callable[[], Awaitable[Session]]
+
+
+class Sessions:
+    """See the module. One event loop; two first calls of one caller do one handshake."""
+
+    def __init__(self, *, clock: Clock, most: int = SESSIONS) -> None:
+        self._clock = clock
+        self._most = most
+        self._kept: OrderedDict[Key, Session] = OrderedDict()
+        self._opening: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
+        self._retired: list[Session] = []
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    async def enter(self, key: Key, open_session: Open, deadline: float) -> Session:
+        """The caller's session, opened if need be; `leave` must follow. Raises `UpstreamFault`, no effect."""
+        session = self._kept.get(key) or await self._opened(key, open_session, deadline)
+        session.busy += 1
+        session.used_at = self._clock.monotonic()
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return session
+
+    def leave(self, session: Session) -> None:
+        session.busy -= 1
+        session.used_at = self._clock.monotonic()
+
+    def drop(self, key: Key, session: Session) -> None:
+        """Forget a session that the server does not know any more, unless it was replaced already."""
+        if self._kept.get(key) is session:
+            del self._kept[key]
+
+    def retire(self, *, everything: bool = False) -> list[Session]:
+        """Take out what is idle for too long, or all; the caller ends these sessions at the server."""
+        oldest = self._clock.monotonic() - IDLE
+        for key, session in list(self._kept.items()):
+            if everything or (not session.busy and session.used_at < oldest):
+                del self._kept[key]
+                self._retired.append(session)
+        retired, self._retired = self._retired, []
+        return [session for session in retired if session.id]
+
+    async def _opened(self, key: Key, open_session: Open, deadline: float) -> Session:
+        lock = self._opening.setdefault(key, asyncio.Lock())
+        try:
+            async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())), lock:
+                if key not in self._kept:
+                    self._kept[key] = await open_session()
+                    self._make_room(newest=key)
+                return self._kept[key]
+        except TimeoutError as error:
+            raise UpstreamFault.timeout("no session before the deadline", effect=Effect.NONE) from error
+        except UpstreamFault as fault:
+            fault.effect = Effect.NONE  # the request itself was not sent
+            raise
+
+    def _make_room(self, *, newest: Key) -> None:
+        for key in list(self._kept):
+            if len(self._kept) <= self._most:
+                break
+            if not self._kept[key].busy and key != newest:
+                self._retired.append(self._kept.pop(key))
+        del self._retired[: -self._most]

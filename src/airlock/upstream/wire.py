@@ -1,0 +1,268 @@
+"""JSON-RPC over HTTP with one server: request heads, and the meaning of statuses and answers.
+
+A request carries the headers written here and the server's own credential, nothing of a client. What a
+server answers is an `UpstreamAnswer`, errors included, or a status without one (`Reply.fault`). Answers for
+an id that nobody waits for are dropped and counted. A fault has the effect NONE only if nothing was written
+or the status says that the request was not applied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from airlock import __version__
+from airlock.core.errors import Effect, UpstreamFault
+from airlock.model.upstream import Notify, UpstreamAnswer
+from airlock.upstream import dialogue
+from airlock.upstream.exchange import EVENTS, JSON, SILENCE, Exchange, Unattended
+
+if TYPE_CHECKING:
+    from airlock.core.clock import Clock
+    from airlock.upstream.credentials import Credential
+    from airlock.upstream.guard import Endpoint
+    from airlock.upstream.pool import Pool
+
+CANCEL = 1.0
+"""Seconds to find a connection for a cancellation; past that the server learns nothing of it."""
+COURTESY = 5.0
+"""Seconds for messages whose answer changes nothing."""
+
+SERVER_REQUESTS = 64
+"""Requests that a server may make of us in the course of one of ours."""
+
+REPEATABLE = frozenset(
+    {
+        "server/discover",
+        "tools/list",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "prompts/list",
+        "prompts/get",
+        "completion/complete",
+    }
+)
+"""Methods sent once more when a connection failed before the first byte of an answer."""
+
+_NOT_APPLIED = frozenset({401, 403, 405})
+"""Statuses by which RFC 9110 says that the request was not applied."""
+
+_encode = msgspec.json.Encoder().encode
+_PARAM = re.compile(r"Mcp-Param-[!#$%&'*+\-.^_`|~0-9A-Za-z]+", re.IGNORECASE)
+_VALUE = re.compile(r"[\x20-\x7e]*")
+
+
+class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
+    """One JSON-RPC request, ready to be written."""
+
+    id: int
+    method: str
+    lines: bytes
+    """Header lines of the era or session, each ended by CRLF."""
+    params: dict[str, Any]
+    era: str
+    deadline: float
+    """Monotonic seconds."""
+    notify: Notify | None = None
+    asked: Callable[[dict[str, Any]], Awaitable[None]] | None = None
+    """Answers a request of the server on the stream; None where the era knows none: a violation."""
+    abandoned: Callable[[], Awaitable[None]] | None = None
+    """Awaited when the written request is given up: its task was cancelled or the time is over."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """What came back: `answer`, or `fault` where there is none."""
+
+    status: int
+    answer: UpstreamAnswer | None = None
+    fault: UpstreamFault | None = None
+    addressed: bool = True
+    """The answer names the id of the request; some refusals of servers do not."""
+    session_id: bytes = b""
+
+    def taken(self) -> UpstreamAnswer:
+        """The answer. Raises the `UpstreamFault` that stands in its place."""
+        if self.answer is None:
+            raise self.fault or UpstreamFault.protocol(f"HTTP {self.status}")
+        return self.answer
+
+
+class Wire:
+    """Asks and tells one server. One event loop; calls are independent of each other."""
+
+    def __init__(
+        self,
+        *,
+        endpoint: Endpoint,
+        credential: Credential | None,
+        pool: Pool,
+        clock: Clock,
+        first_byte: float,
+    ) -> None:
+        self.strays = 0
+        """Messages that answered nothing."""
+        self._pool = pool
+        self._clock = clock
+        self._first_byte = first_byte
+        common = (
+            f" {endpoint.target} HTTP/1.1\r\n"
+            f"Host: {endpoint.authority}\r\n"
+            "Accept: application/json, text/event-stream\r\n"
+            "Accept-Encoding: identity\r\n"
+            "Content-Type: application/json\r\n"
+            f"User-Agent: airlock/{__version__}\r\n"
+        )
+        if credential is not None:
+            common += "{}: {}\r\n".format(*credential.reveal())
+        self._post = f"POST{common}".encode("ascii")
+        self._delete = f"DELETE{common}".encode("ascii")
+
+    async def ask(self, outgoing: Outgoing) -> Reply:
+        """Send a request and take its answer. Raises `UpstreamFault`, effect NONE if nothing was sent."""
+        body = _encode(
+            {"jsonrpc": "2.0", "id": outgoing.id, "method": outgoing.method, "params": outgoing.params}
+        )
+        data = self._request(self._post, outgoing.lines, body)
+        exchange = await self._send(data, outgoing.deadline)
+        try:
+            return await self._answer(exchange, outgoing)
+        except UpstreamFault as fault:
+            late = fault.reason == "upstream_timeout"
+            if (exchange.abort() or late) and outgoing.abandoned is not None:
+                await outgoing.abandoned()
+            if late or not exchange.early or outgoing.method not in REPEATABLE:
+                raise
+        except asyncio.CancelledError:
+            exchange.abort()
+            if outgoing.abandoned is not None:
+                await outgoing.abandoned()
+            raise
+        except BaseException:
+            exchange.abort()
+            raise
+        return await self._again(data, outgoing)
+
+    async def tell(self, lines: bytes, message: dict[str, Any], *, patience: float = COURTESY) -> None:
+        """Send a notification or an answer and wait for nothing. Raises `UpstreamFault` if it is not sent."""
+        now = self._clock.monotonic()
+        connection = await self._pool.take(now + patience)
+        data = self._request(self._post, lines, _encode(message))
+        connection.send(
+            data, Unattended(), first_byte=COURTESY, idle=COURTESY, deadline=now + patience + COURTESY
+        )
+
+    async def deliver(self, lines: bytes, message: dict[str, Any], deadline: float) -> int:
+        """Send a notification and wait until the server took it; the status."""
+        return await self._status(self._request(self._post, lines, _encode(message)), deadline)
+
+    async def end_session(self, lines: bytes) -> int:
+        """Send DELETE for a session; the status. A server may not offer it (405)."""
+        return await self._status(self._request(self._delete, lines, b""), self._clock.monotonic() + COURTESY)
+
+    async def _status(self, data: bytes, deadline: float) -> int:
+        exchange = await self._send(data, deadline)
+        try:
+            await exchange.next()
+            exchange.leave()
+        except BaseException:
+            exchange.abort()
+            raise
+        return exchange.status
+
+    async def _again(self, data: bytes, outgoing: Outgoing) -> Reply:
+        exchange = await self._send(data, outgoing.deadline)
+        try:
+            return await self._answer(exchange, outgoing)
+        except BaseException:
+            exchange.abort()
+            raise
+
+    async def _send(self, data: bytes, deadline: float) -> Exchange:
+        connection = await self._pool.take(deadline)
+        exchange = Exchange(connection)
+        connection.send(data, exchange, first_byte=self._first_byte, idle=SILENCE, deadline=deadline)
+        return exchange
+
+    async def _answer(self, exchange: Exchange, outgoing: Outgoing) -> Reply:
+        data = await exchange.next()
+        if exchange.status != 200:
+            return _by_status(exchange, data or b"", outgoing)
+        if exchange.kind not in {JSON, EVENTS}:
+            raise UpstreamFault.protocol(f"an answer of type {exchange.kind[:80]!r}")
+        others = 0
+        while data is not None:
+            message = dialogue.read_message(data)
+            if "method" in message:
+                others += "id" in message
+                if others > SERVER_REQUESTS:
+                    raise UpstreamFault.protocol(f"more than {SERVER_REQUESTS} requests of the server")
+                await _other(message, outgoing)
+            elif type(message.get("id")) is int and message["id"] == outgoing.id:
+                self.strays += exchange.leave()
+                return Reply(
+                    status=200,
+                    answer=dialogue.answer_of(message, size=len(data), era=outgoing.era),
+                    session_id=exchange.fields.get(b"mcp-session-id", b""),
+                )
+            else:
+                self.strays += 1
+            data = await exchange.next()
+        raise UpstreamFault.protocol("the answer ended without a message for this request")
+
+    @staticmethod
+    def _request(start: bytes, lines: bytes, body: bytes) -> bytes:
+        return b"%b%bContent-Length: %d\r\n\r\n%b" % (start, lines, len(body), body)
+
+
+async def _other(message: dict[str, Any], outgoing: Outgoing) -> None:
+    """A notification, or a request of the server, on the stream of a request."""
+    if "id" in message:
+        if outgoing.asked is None:
+            raise UpstreamFault.protocol("a request of the server, which its era does not know")
+        await outgoing.asked(message)
+    elif outgoing.notify is not None:
+        outgoing.notify(message["method"], message.get("params", {}))
+
+
+def _by_status(exchange: Exchange, body: bytes, outgoing: Outgoing) -> Reply:
+    """What a status other than 200 means: a JSON-RPC error where a 4xx carries one, else a fault."""
+    status = exchange.status
+    said = f"HTTP {status}"
+    effect = Effect.NONE if status in _NOT_APPLIED else Effect.POSSIBLE
+    if status in {401, 403}:
+        return Reply(status=status, fault=UpstreamFault.unavailable(f"{said}: credential", effect=effect))
+    if status == 429 or status >= 500:
+        wait = _seconds(exchange.fields.get(b"retry-after", b""))
+        fault = UpstreamFault.unavailable(said, effect=effect, retry_after=wait)
+        return Reply(status=status, fault=fault)
+    message = _error_in(body) if status >= 400 and exchange.kind == JSON else None
+    if message is not None and message.get("id") in {None, outgoing.id}:
+        answer = dialogue.answer_of(message, size=len(body), era=outgoing.era)
+        return Reply(status=status, answer=answer, addressed=message.get("id") is not None)
+    return Reply(status=status, fault=UpstreamFault.protocol(said, effect=effect), addressed=False)
+
+
+def _error_in(body: bytes) -> dict[str, Any] | None:
+    try:
+        message = dialogue.read_message(body)
+    except UpstreamFault:
+        return None
+    return message if "error" in message else None
+
+
+def _seconds(retry_after: bytes) -> int | None:
+    """`Retry-After` in its form of seconds; as a date it is not worth a wrong clock."""
+    return max(1, int(retry_after[:6])) if retry_after.isdigit() else None
+
+
+def parameter_lines(headers: tuple[tuple[str, str], ...]) -> bytes:
+    """`Mcp-Param-*` header lines. Raises `ValueError` for other names and for values that are not encoded."""
+    for name, value in headers:
+        if not _PARAM.fullmatch(name) or not _VALUE.fullmatch(value):
+            raise ValueError(f"not an encoded Mcp-Param header: {name!r}")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers).encode("ascii")

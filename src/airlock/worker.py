@@ -1,0 +1,334 @@
+"""The life of one gateway worker: told what to run, opens its log, serves, reloads, drains.
+
+`python -m airlock.worker --line FD --listen FD` is what the supervisor starts. The HTTP server answers
+from the first moment, but no call is served before the log is open and every server was asked once (or
+had its chance). A worker drains when it is told to, on SIGTERM, and when the line ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import signal
+import socket
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import uvicorn
+import uvloop
+
+from airlock.app import Gateway, compose, facts
+from airlock.audit.recovery import open_log
+from airlock.audit.writer import Writer
+from airlock.channel import Channel, Message
+from airlock.core import log as logs
+from airlock.core.clock import SYSTEM, Clock, rfc3339
+from airlock.core.config import Config, ServerEntry
+from airlock.core.errors import AuditFault, Fault, Refused, Stage
+from airlock.core.settings import environment
+from airlock.edge.limits import BoundedProtocol
+from airlock.model.call import Redacted
+from airlock.model.entry import Event
+from airlock.model.health import COMPONENTS, State
+from airlock.model.snapshot import Revocations
+from airlock.policy.bundle import Bundle
+from airlock.policy.embedded import EmbeddedEngine
+from airlock.store import revocations
+from airlock.upstream.http import HttpUpstream
+
+POLL = 0.25
+"""Seconds between two looks at the store's versions: any change is known within a second everywhere."""
+
+WARM = 2.0
+"""Seconds that the first answer waits for servers that were never asked (F-7)."""
+
+SWEEP = 15.0
+"""Seconds between two rounds that close idle sessions at servers."""
+
+CLOCK_STEP = 1.0
+"""Seconds by which wall and monotonic clock may part before it is said."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn without its own signal handling: the worker decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        yield
+
+
+class Worker:
+    """One gateway process, once it knows what to run."""
+
+    def __init__(self, *, start: Message, line: Channel, listener: socket.socket, clock: Clock) -> None:
+        self._line = line
+        self._listener = listener
+        self._clock = clock
+        self._slot: int = start["slot"]
+        self._config = msgspec.convert(start["config"], Config)
+        self._bundle = Bundle.from_bytes(base64.b64decode(start["bundle"]))
+        self._start = start
+        self._log = logs.get("gateway")
+        self._drain = asyncio.Event()
+        self._offset = clock.wall() - clock.monotonic()
+        self._store_trouble = ""
+        self._writer: Writer
+        self._group: asyncio.TaskGroup
+
+    async def run(self) -> None:
+        """Open the log, serve until drained, close the log."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._drain.set)
+        self._writer = writer = await asyncio.to_thread(self._open_log)
+        gateway = compose(
+            config=self._config,
+            bundle=self._bundle,
+            writer=writer,
+            environ=environment(),
+            drifted=self._drifted,
+            clock=self._clock,
+            log=self._log,
+        )
+        try:
+            await self._serve(gateway)
+        finally:
+            await gateway.strangers.close_windows(everything=True)
+            await asyncio.to_thread(writer.close)
+            gateway.store.close()
+
+    def _open_log(self) -> Writer:
+        """The audit log of this worker, recovered; whatever keeps it from being open ends the worker."""
+        config = self._config
+        writer = open_log(
+            data_dir=Path(config.data_dir),
+            audit=config.audit,
+            workers=config.server.workers,
+            facts=facts(self._start["digest"]),
+            clock=self._clock,
+            log=self._log,
+        )
+        writer.start()
+        return writer
+
+    async def _serve(self, gateway: Gateway) -> None:
+        server = Server(self._uvicorn(gateway))
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            serving = group.create_task(server.serve(sockets=[self._listener]))
+            tasks = [
+                group.create_task(work)
+                for work in (
+                    gateway.link.run(),
+                    gateway.watch.run(self._config.servers),
+                    gateway.strangers.run(),
+                    self._follow_store(gateway),
+                    self._housekeeping(gateway),
+                    self._listen(gateway),
+                    self._open(gateway),
+                )
+            ]
+            await self._drain.wait()
+            server.should_exit = True
+            await serving
+            for task in tasks:
+                task.cancel()
+
+    def _uvicorn(self, gateway: Gateway) -> uvicorn.Config:
+        return uvicorn.Config(
+            gateway.application,
+            http=BoundedProtocol,
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            limit_concurrency=self._config.server.max_connections,
+            timeout_graceful_shutdown=max(1, int(self._config.server.drain)),
+        )
+
+    async def _open(self, gateway: Gateway) -> None:
+        """Serve calls once the servers had their chance, and say so."""
+        await asyncio.sleep(0)
+        await gateway.watch.warm(WARM)
+        self._assess(gateway)
+        gateway.gate.starting = False
+        self._acknowledge(gateway)
+
+    def _acknowledge(self, gateway: Gateway) -> None:
+        revision = gateway.authorize.engine.revision
+        self._line.send(
+            {"op": "active", "slot": self._slot, "active_sha256": revision, "digest": self._start["digest"]}
+        )
+
+    async def _listen(self, gateway: Gateway) -> None:
+        """Follow the supervisor; its silence for good means drain."""
+        while (message := await self._line.receive()) is not None:
+            if message["op"] == "world":
+                self._note_world(gateway, message)
+            elif message["op"] == "reload":
+                self._reload(gateway, message)
+        self._drain.set()
+
+    def _note_world(self, gateway: Gateway, message: Message) -> None:
+        world = gateway.world
+        world.desired, world.replicas = message["desired"], message["replicas"]
+        world.refused, world.parts = message["refused"], message["parts"]
+
+    def _reload(self, gateway: Gateway, message: Message) -> None:
+        """Swap the policy and the servers. The supervisor has validated both."""
+        config = msgspec.convert(message["config"], Config)
+        bundle = Bundle.from_bytes(base64.b64decode(message["bundle"]))
+        if bundle.revision != gateway.authorize.engine.revision:
+            gateway.authorize.engine = EmbeddedEngine(bundle, clock=self._clock)
+            gateway.current.swap(policy_revision=bundle.revision)
+            self._group.create_task(self._record("policy_load", "policy", bundle.revision))
+        logs.configure(config.logging.level)
+        gone = {entry.name for entry in gateway.config.servers} - {entry.name for entry in config.servers}
+        gateway.config, self._start = config, message
+        gateway.watch.configure(config.servers)
+        gateway.live.cut(lambda call: _removed(call, gone))
+        self._assess(gateway)
+        self._acknowledge(gateway)
+
+    async def _follow_store(self, gateway: Gateway) -> None:
+        """Take over what other processes changed in the store."""
+        seen = await asyncio.to_thread(gateway.store.versions)
+        while True:
+            await asyncio.sleep(POLL)
+            try:
+                found = await asyncio.to_thread(gateway.store.versions)
+                if found != seen:
+                    await self._take_over(gateway, {part for part in found if found[part] != seen.get(part)})
+                    seen = found
+                self._store_trouble = ""
+            except Fault as fault:
+                self._store_trouble = fault.detail or fault.reason
+
+    async def _take_over(self, gateway: Gateway, changed: set[str]) -> None:
+        if changed & {"revocations", "sessions"}:
+            now = self._clock.wall()
+            fresh = await asyncio.to_thread(lambda: revocations.load(gateway.store, now=now))
+            gateway.current.swap(revocations=fresh)
+            gateway.live.cut(lambda call: _revoked(call, fresh))
+        if "pins" in changed:
+            gateway.watch.wake_all()
+
+    async def _housekeeping(self, gateway: Gateway) -> None:
+        swept = self._clock.monotonic()
+        while True:
+            gateway.health_api.tick()
+            self._assess(gateway)
+            if self._clock.monotonic() - swept > SWEEP:
+                swept = self._clock.monotonic()
+                for upstream in list(gateway.upstreams.values()):
+                    if isinstance(upstream, HttpUpstream):
+                        await upstream.sweep()
+            await asyncio.sleep(1.0)
+
+    def _assess(self, gateway: Gateway) -> None:
+        """Note the state of every component, and say what changed."""
+        for name, (state, reason) in self._components(gateway).items():
+            if gateway.health.set(name, state, reason, rfc3339(self._clock.wall())):
+                self._log.info("lifecycle", what="component", part=name, state=state, reason=reason)
+
+    def _components(self, gateway: Gateway) -> dict[str, tuple[State, str]]:
+        not_ready = ", ".join(self._start["not_ready"])
+        audit = self._writer.healthy()
+        projector = gateway.world.parts.get("projector", {})
+        behind = str(projector.get("error") or "")
+        down = ", ".join(
+            f"{name}: {server.state}"
+            for name, server in gateway.current.get().registry.servers.items()
+            if server.state != "ready"
+        )
+        drift = self._clock.wall() - self._clock.monotonic() - self._offset
+        trouble = self._store_trouble or behind
+        keys = gateway.current.get().keys.issuers
+        found: dict[str, tuple[State, str]] = {
+            "config": ("failed", not_ready) if not_ready else ("ok", ""),
+            "policy": ("ok", ""),
+            "audit": ("failed", audit) if audit else ("ok", ""),
+            "auth": ("ok", "") if keys else ("failed", "no issuer is configured"),
+            "database": ("degraded", trouble) if trouble else ("ok", ""),
+            "upstreams": ("degraded", down) if down else ("ok", ""),
+            "clock": ("degraded", f"stepped by {drift:.1f} s") if abs(drift) > CLOCK_STEP else ("ok", ""),
+        }
+        return {name: found[name] for name in COMPONENTS}
+
+    def _drifted(self, entry: ServerEntry, tool: str, digest: str) -> None:
+        """A definition was seen that is not the pinned one: a row of its own, whoever calls it later."""
+        event = Event(
+            event_type="system",
+            action="tool_drift",
+            resource=f"mcp://{entry.name}/{tool}",
+            server_id=entry.name,
+            tool_name=tool,
+            definition_digest=digest,
+            tenant=entry.tenant,
+            reason="definition_changed",
+            severity="CRITICAL",
+        )
+        self._group.create_task(self._write(event))
+
+    async def _record(self, action: str, event_type: Literal["policy", "system"], revision: str) -> None:
+        await self._write(
+            Event(event_type=event_type, action=action, policy_revision=revision, reason="activated")
+        )
+
+    async def _write(self, event: Event) -> None:
+        """A row that no caller waits for; if it cannot be written, the audit component says so by itself."""
+        try:
+            await self._writer.seal(event)
+        except AuditFault as fault:
+            self._log.error("audit_batch", result="failed", detail=fault.detail, action=event.action)
+
+
+def _removed(call: Redacted, gone: set[str]) -> Refused | None:
+    """A call to a server that the configuration no longer names is cut."""
+    server = call.allowed.admitted.routed.tool.server
+    if server not in gone:
+        return None
+    text = f"The server {server} was taken out of service."
+    return Refused(Stage.FORWARD, 40302, "contained", text, scope={"kind": "server", "server": server})
+
+
+def _revoked(call: Redacted, revoked: Revocations) -> Refused | None:
+    """A call under a credential that counts no more is cut."""
+    principal = call.allowed.admitted.routed.identified.caller.principal
+    owner = (principal.tenant, principal.issuer, principal.subject)
+    if principal.token_id not in revoked.token_ids and owner not in revoked.subjects:
+        return None
+    text = "The credential of this call was revoked."
+    return Refused(Stage.FORWARD, 40302, "contained", text, scope={"kind": "principal"})
+
+
+async def _main(line: socket.socket, listener: socket.socket) -> None:
+    channel = await Channel.over(line)
+    start = await channel.receive()
+    if start is None:
+        return
+    logs.configure(start["config"]["logging"]["level"])
+    await Worker(start=start, line=channel, listener=listener, clock=SYSTEM).run()
+
+
+def main(arguments: list[str]) -> int:
+    """See the module. Returns 0 when drained."""
+    parser = argparse.ArgumentParser(prog="airlock.worker")
+    parser.add_argument("--line", type=int, required=True)
+    parser.add_argument("--listen", type=int, required=True)
+    given = parser.parse_args(arguments)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_main(socket.socket(fileno=given.line), socket.socket(fileno=given.listen)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,278 @@
+"""A stdio MCP server that misbehaves on request. Standard library only, for any Python 3.
+
+`toy.py [legacy|modern|mute|fragile|slow|alien|incompatible]`: how it meets `server/discover`. Its tools are the
+functions below.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+
+ERA = sys.argv[1] if len(sys.argv) > 1 else "legacy"
+CANCELLED = []
+ANSWERED = {}
+HOARD = []
+LOCK = threading.Lock()
+
+
+def say(message):
+    write(json.dumps(message))
+
+
+def write(text):
+    with LOCK:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def answer(number, result):
+    say({"jsonrpc": "2.0", "id": number, "result": result})
+
+
+def text(number, value):
+    answer(number, {"content": [{"type": "text", "text": json.dumps(value)}]})
+
+
+def echo(number, params):
+    text(number, params)
+
+
+def later(number, params):
+    delay = params["arguments"]["seconds"]
+    threading.Timer(delay, lambda: text(number, params["arguments"])).start()
+
+
+def whoami(number, params):
+    text(
+        number,
+        {
+            "uid": os.getuid(),
+            "gid": os.getgid(),
+            "groups": os.getgroups(),
+            "pid": os.getpid(),
+            "sid": os.getsid(0),
+            "pgid": os.getpgid(0),
+            "cwd": os.getcwd(),
+            "env": dict(os.environ),
+            "home": os.listdir(os.environ["HOME"]),
+            "nofile": resource.getrlimit(resource.RLIMIT_NOFILE),
+            "nproc": resource.getrlimit(resource.RLIMIT_NPROC),
+            "core": resource.getrlimit(resource.RLIMIT_CORE),
+            "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
+            "status": open("/proc/self/status").read(),
+        },
+    )
+
+
+def read(number, params):
+    try:
+        text(number, open(params["arguments"]["path"]).read())
+    except OSError as problem:
+        text(number, {"errno": problem.errno})
+
+
+def progress(number, params):
+    token = params["_meta"]["progressToken"]
+    for step in range(params["arguments"]["steps"]):
+        body = {"progressToken": token, "progress": step, "message": params["arguments"]["marker"]}
+        say({"jsonrpc": "2.0", "method": "notifications/progress", "params": body})
+    text(number, params["arguments"]["marker"])
+
+
+def noise(number, params):
+    say({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "psst"}})
+    say({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 999, "progress": 1}})
+    say({"jsonrpc": "2.0", "method": "notifications/progress", "params": {}})
+    say({"jsonrpc": "2.0", "id": 4711, "result": {"for": "nobody"}})
+    say({"jsonrpc": "2.0", "id": "1", "result": {"for": "nobody"}})
+    text(number, "done")
+
+
+def ask(number, params):
+    done = ANSWERED["question"] = threading.Event()
+    ANSWERED["waiting"] = (number, done)
+    say({"jsonrpc": "2.0", "id": "question", "method": params["arguments"]["method"], "params": {}})
+
+
+def changed(number, params):
+    for _ in range(params["arguments"]["times"]):
+        say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+    text(number, "done")
+
+
+def cancelled(number, params):
+    text(number, CANCELLED)
+
+
+def hang(number, params):
+    return
+
+
+def late(number, params):
+    threading.Timer(params["arguments"]["seconds"], lambda: text(number, "too late")).start()
+
+
+def leave(number, params):
+    sys.stderr.write("leaving\n")
+    sys.stderr.flush()
+    os._exit(params["arguments"].get("code", 3))
+
+
+def answer_and_leave(number, params):
+    text(number, "last words")
+    os._exit(0)
+
+
+def nan(number, params):
+    write('{"jsonrpc":"2.0","id":%d,"result":{"content":[],"value":NaN}}' % number)
+
+
+def duplicate(number, params):
+    write('{"jsonrpc":"2.0","id":%d,"result":{"content":[],"content":[1]}}' % number)
+
+
+def both(number, params):
+    write('{"jsonrpc":"2.0","id":%d,"result":{},"error":{"code":1,"message":""}}' % number)
+
+
+def raw(number, params):
+    write(params["arguments"]["line"])
+    text(number, "done")
+
+
+def garbage(number, params):
+    for line in range(params["arguments"]["lines"]):
+        write("this is no JSON %d" % line)
+    text(number, "done")
+
+
+def flood(number, params):
+    while True:
+        write("x" * 4096)
+
+
+def long_line(number, params):
+    text(number, "x" * params["arguments"]["bytes"])
+
+
+def complain(number, params):
+    arguments = params["arguments"]
+    for _ in range(arguments["lines"]):
+        sys.stderr.write(arguments["line"] + "\n")
+    sys.stderr.flush()
+    text(number, "done")
+
+
+def deaf(number, params):
+    text(number, "done")
+    time.sleep(params["arguments"]["seconds"])
+
+
+def close_output(number, params):
+    os.close(1)
+    time.sleep(3600)
+
+
+def swell(number, params):
+    HOARD.append(bytearray(os.urandom(1) * (params["arguments"]["mib"] << 20)))
+    text(number, "done")
+
+
+def stubborn(number, params):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.environ["STUBBORN"] = "1"
+    text(number, os.getpid())
+
+
+def daemons(number, params):
+    """Double-forked, in sessions of their own, deaf to SIGTERM."""
+    pids = []
+    for _ in range(params["arguments"]["count"]):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.setsid()
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            if os.fork():
+                os._exit(0)
+            os.write(writer, str(os.getpid()).encode())
+            os.closerange(0, 3)
+            time.sleep(3600)
+            os._exit(0)
+        os.waitpid(child, 0)
+        pids.append(int(os.read(reader, 32)))
+        os.close(reader)
+        os.close(writer)
+    text(number, pids)
+
+
+TOOLS = [
+    echo, later, whoami, read, progress, noise, ask, changed, cancelled, hang, late, leave, answer_and_leave, nan,
+    duplicate, both, raw, garbage, flood, long_line, complain, deaf, close_output, swell, stubborn, daemons,
+]  # fmt: skip
+CALLS = {tool.__name__: tool for tool in TOOLS}
+
+
+def discover(number):
+    found = {
+        "resultType": "complete",
+        "supportedVersions": ["2026-07-28"],
+        "capabilities": {"tools": {"listChanged": True}},
+        "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "toy", "version": "1"}},
+    }
+    if ERA in {"modern", "slow"}:
+        answer(number, found)
+    elif ERA == "alien":
+        answer(number, {})
+    elif ERA == "incompatible":
+        answer(number, {**found, "supportedVersions": ["2031-01-01"]})
+    elif ERA == "fragile":
+        os._exit(1)
+    elif ERA == "legacy":
+        say({"jsonrpc": "2.0", "id": number, "error": {"code": -32603, "message": "what?"}})
+
+
+def initialize(number):
+    if ERA in {"modern", "slow"}:
+        say({"jsonrpc": "2.0", "id": number, "error": {"code": -32601, "message": "not in this era"}})
+        return
+    info = {"name": "toy", "version": "1"}
+    version = "1999-01-01" if ERA == "incompatible" else "2025-06-18"
+    answer(number, {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info})
+
+
+def handle(message):
+    method, number, params = message.get("method"), message.get("id"), message.get("params", {})
+    if method is None:
+        waiting, _ = ANSWERED.pop("waiting")
+        text(waiting, message)
+    elif method == "server/discover":
+        discover(number)
+    elif method == "initialize":
+        initialize(number)
+    elif method == "notifications/cancelled":
+        CANCELLED.append(params["requestId"])
+    elif method == "tools/list":
+        names = sorted(CALLS)
+        at = int(params.get("cursor", 0))
+        page = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in names[at : at + 10]]}
+        answer(number, {**page, "nextCursor": str(at + 10)} if at + 10 < len(names) else page)
+    elif method == "tools/call":
+        CALLS[params["name"]](number, params)
+
+
+def main():
+    if ERA == "slow":
+        time.sleep(1)
+    for line in sys.stdin:
+        handle(json.loads(line))
+    while os.environ.get("STUBBORN"):
+        time.sleep(3600)
+
+
+main()
