@@ -97,9 +97,14 @@ def runner_socket(config: Config) -> Path:
     return Path(config.data_dir) / "run" / "runner.sock"
 
 
-def facts(digest: str) -> Facts:
+def facts(config: Config, digest: str) -> Facts:
     """What the log says of the program that writes it."""
-    return Facts(host=socket.gethostname(), version=airlock.__version__, configuration_digest=digest)
+    return Facts(
+        origin=config.audit.origin,
+        host=socket.gethostname(),
+        version=airlock.__version__,
+        configuration_digest=digest,
+    )
 
 
 class Pins:

@@ -13,7 +13,7 @@ from typing import Protocol
 from airlock.channel import Channel
 from airlock.core.clock import Clock
 
-BACKOFF_LEAST, BACKOFF_MOST, HEALTHY = 0.1, 5.0, 10.0
+BACKOFF_LEAST, BACKOFF_MOST, HEALTHY = 0.1, 5.0, 2.0
 """Seconds before a dead process is started again, doubling; one that lived `HEALTHY` seconds starts
 afresh."""
 

@@ -123,7 +123,7 @@ class Supervisor:
             data_dir=self._data,
             audit=config.audit,
             workers=config.server.workers,
-            facts=facts(self._plan.loaded.digest),
+            facts=facts(config, self._plan.loaded.digest),
             clock=self._clock,
             log=self._log,
         )
@@ -235,6 +235,7 @@ def claim(data: Path) -> BinaryIO:
     """Become the only supervisor of a data directory. Raises `ConfigError` where there is one already."""
     run = data / "run"
     run.mkdir(mode=0o700, parents=True, exist_ok=True)
+    data.chmod(0o700)
     lock = (run / "supervisor.lock").open("wb")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

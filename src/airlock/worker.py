@@ -23,6 +23,7 @@ import uvicorn
 import uvloop
 
 from airlock.app import Gateway, compose, facts
+from airlock.approvals import record_approvals
 from airlock.audit.recovery import open_log
 from airlock.audit.writer import Writer
 from airlock.channel import Channel, Message
@@ -108,7 +109,7 @@ class Worker:
             data_dir=Path(config.data_dir),
             audit=config.audit,
             workers=config.server.workers,
-            facts=facts(self._start["digest"]),
+            facts=facts(config, self._start["digest"]),
             clock=self._clock,
             log=self._log,
         )
@@ -200,17 +201,19 @@ class Worker:
 
     async def _follow_store(self, gateway: Gateway) -> None:
         """Take over what other processes changed in the store."""
-        seen = await asyncio.to_thread(gateway.store.versions)
+        seen: dict[str, int] = {}
         while True:
-            await asyncio.sleep(POLL)
             try:
                 found = await asyncio.to_thread(gateway.store.versions)
                 if found != seen:
                     await self._take_over(gateway, {part for part in found if found[part] != seen.get(part)})
                     seen = found
                 self._store_trouble = ""
+            except TimeoutError:
+                self._store_trouble = "an approval could not be recorded in time"
             except Fault as fault:
                 self._store_trouble = fault.detail or fault.reason
+            await asyncio.sleep(POLL)
 
     async def _take_over(self, gateway: Gateway, changed: set[str]) -> None:
         if changed & {"revocations", "sessions"}:
@@ -220,6 +223,7 @@ class Worker:
             gateway.live.cut(lambda call: _revoked(call, fresh))
         if "pins" in changed:
             gateway.watch.wake_all()
+            await record_approvals(gateway.store, self._writer)
 
     async def _housekeeping(self, gateway: Gateway) -> None:
         swept = self._clock.monotonic()

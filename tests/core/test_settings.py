@@ -39,8 +39,14 @@ def folder(tmp_path: Path) -> Folder:
 
 def test_without_file_and_variables_the_defaults_apply() -> None:
     loaded = load(None, {})
-    assert msgspec.structs.replace(loaded.config, data_dir="./airlock-data") == Config()
+    server = msgspec.structs.replace(loaded.config.server, public_url="")
+    assert msgspec.structs.replace(loaded.config, data_dir="./airlock-data", server=server) == Config()
     assert set(loaded.origins.values()) == {"default"}
+
+
+def test_the_public_url_follows_the_port(folder: Folder) -> None:
+    assert load(None, {"AIRLOCK__SERVER__PORT": "9"}).config.server.public_url == "http://localhost:9"
+    assert load(None, {}).config.server.public_url == "http://localhost:8080"
 
 
 def test_every_value_knows_where_it_came_from(folder: Folder) -> None:
@@ -261,7 +267,7 @@ class TestEnvironment:
             load(None, {"AIRLOCK__SERVER__PORT": value})
 
     def test_other_variables_are_none_of_our_business(self) -> None:
-        assert load(None, {"AIRLOCK_TOKEN": "x", "PATH": "/bin"}).config.server == Config().server
+        assert load(None, {"AIRLOCK_TOKEN": "x", "PATH": "/bin"}).config.server == load(None, {}).config.server
 
     def test_the_process_environment_is_a_copy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRLOCK__SERVER__PORT", "1")
@@ -283,7 +289,7 @@ class TestFile:
             load(path, {})
 
     def test_an_empty_mapping_is_the_defaults(self, folder: Folder) -> None:
-        assert folder.load("{}").config.server == Config().server
+        assert folder.load("{}").config.server == load(None, {}).config.server
 
     def test_relative_paths_start_at_the_file(self, folder: Folder) -> None:
         (folder.path / "rules").mkdir()

@@ -129,14 +129,14 @@ def test_h7_nothing_of_ours_is_406(accept: str) -> None:
     assert caught.value.http == 406
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.text() | st.from_regex(r"=\?base64\?[A-Za-z=]*\?=", fullmatch=True))
 def test_h9_values_survive_and_are_written_as_the_sdk_does(text: str) -> None:
     assert encode_value(text) == sdk.encode_header_value(text)
     assert decode_value(encode_value(text)) == text
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.text(st.characters(min_codepoint=0x20, max_codepoint=0xFF))
     | st.from_regex(r"=\?base64\?[A-Za-z0-9+/]{0,8}={0,3}\?=", fullmatch=True)
@@ -173,7 +173,7 @@ SCHEMAS: st.SearchStrategy[Any] = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(SCHEMAS)
 def test_annotations_are_judged_as_by_the_sdk(schema: Any) -> None:
     defect = find_defects(schema)

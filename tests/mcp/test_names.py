@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airlock.mcp.names import MAX_NAME, alias, split
@@ -27,6 +27,7 @@ def test_f1_similar_names_stay_apart() -> None:
     assert alias("files", "a b") != alias("files", "a/b")
 
 
+@settings(max_examples=100, deadline=None)
 @given(st.from_regex(r"[a-z][a-z0-9-]{0,30}", fullmatch=True), st.text())
 def test_f1_the_first_separator_always_splits(server: str, tool: str) -> None:
     name = alias(server, tool)

@@ -293,13 +293,13 @@ def containers(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return objects | arrays
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.recursive(SCALARS, containers, max_leaves=12))
 def test_j2_every_text_gets_the_verdict_of_the_reference(text: str) -> None:
     assert accepted(text.encode()) == accepted_by_reference(text.encode())
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.integers(0, len(CALL) - 1), st.binary(max_size=3), st.integers(0, 3))
 def test_damaged_bytes_get_the_verdict_of_the_reference(at: int, inserted: bytes, removed: int) -> None:
     raw = CALL[:at] + inserted + CALL[at + removed :]
@@ -314,13 +314,13 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(JSON)
 def test_j7_canonical_form_is_that_of_rfc_8785(value: Any) -> None:
     assert canonical(value) == rfc8785.dumps(value)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(0, 2**64 - 1).map(float))
 def test_numbers_are_written_as_ecmascript_does(number: float) -> None:
     assert ecma_number(number).encode() == rfc8785.dumps(number)

@@ -130,14 +130,13 @@ def test_a_server_that_changes_all_the_time_does_not_fill_the_disk(store: Store)
     assert waiting(store) == [("read", "d-old", [f"d{number:02}" for number in range(22, 30)])]
 
 
-def test_a_server_that_invents_tools_does_not_fill_the_disk(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pins, "MAX_TOOLS", 2)
-    assert offer(store, a=OLD, b=OLD, c=OLD) == {"a": "pinned", "b": "pinned", "c": "changed"}
-    assert waiting(store) == []
-    assert offer(store, b=NEW) == {"b": "changed"}
-    assert waiting(store) == [("b", "d-old", ["d-new"])]
+def test_a_server_that_invents_tools_does_not_fill_the_disk(store: Store) -> None:
+    invented: dict[str, Any] = {f"t{number:05}": OLD for number in range(pins.MAX_TOOLS + 1)}
+    answer = offer(store, **invented)
+    assert [name for name, state in answer.items() if state == "changed"] == [f"t{pins.MAX_TOOLS:05}"]
+    assert len(pins.digests(store)) == pins.MAX_TOOLS
+    assert offer(store, t00000=NEW) == {"t00000": "changed"}
+    assert waiting(store) == [("t00000", "d-old", ["d-new"])]
 
 
 def test_definitions_come_back_as_they_were(store: Store) -> None:

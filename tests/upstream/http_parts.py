@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import msgspec
+import uvloop
 
 from airlock.core import log
 from airlock.core.clock import SYSTEM
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, within a bound."""
-    return asyncio.run(asyncio.wait_for(work, 20))
+def run(
+    work: Coroutine[Any, Any, T],
+    *,
+    loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+) -> T:
+    """Run to the end, within a bound, on the loop of production or another one."""
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(asyncio.wait_for(work, 20))
 
 
 async def until(condition: Callable[[], bool], bound: float = 5.0) -> None:
@@ -83,7 +89,7 @@ class RawServer:
         self.closed = 0
         self._handler = handler
         self._tls = tls
-        self._writers: list[asyncio.StreamWriter] = []
+        self.writers: list[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
@@ -92,9 +98,13 @@ class RawServer:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        for writer in self._writers:
+        for writer in self.writers:
             writer.transport.abort()
         await until(lambda: self.closed == self.opened)
+
+    def stop_listening(self) -> None:
+        """Connections stay, new ones are refused."""
+        self._server.close()
 
     @property
     def url(self) -> str:
@@ -109,7 +119,7 @@ class RawServer:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.opened += 1
         number = self.opened
-        self._writers.append(writer)
+        self.writers.append(writer)
         try:
             while True:
                 seen = await _read(reader, number)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec import structs
 
 from airlock.core.clock import SYSTEM
 from airlock.core.config import ServerEntry
@@ -41,7 +42,7 @@ QUICK = Timing(
     probe=0.3,
     start=10.0,
     patience=0.5,
-    grace=Grace(closed=0.3, terminated=0.3),
+    grace=Grace(closed=0.3, terminated=0.3, killed=1.0),
     restarts=Restarts(first=0.05, most=0.4, retry=60.0),
     coalesce=0.1,
 )
@@ -61,7 +62,8 @@ def python() -> str:
 def toy(name: str = "toy", mode: str = "legacy", **fields: Any) -> ServerEntry:
     """The configuration of a toy server."""
     command = (python(), str(HERE / "servers" / "toy.py"), mode)
-    return ServerEntry(name=name, transport="stdio", command=command, **{"sensitivity": "low", **fields})
+    entry = ServerEntry(name=name, transport="stdio", command=command, sensitivity="low")
+    return structs.replace(entry, **fields)
 
 
 class Lines:
@@ -82,7 +84,9 @@ class Lines:
 class House:
     """A runner and one worker's link to it."""
 
-    def __init__(self, *, runner: Runner, path: Path, work: Path, log: Lines, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, *, runner: Runner, path: Path, work: Path, log: Lines, tasks: asyncio.TaskGroup
+    ) -> None:
         self.runner = runner
         self.path = path
         self.work = work
@@ -115,14 +119,28 @@ class House:
             yield order
 
 
+def workplace() -> Path:
+    """A directory that every server's user may walk through."""
+    place = Path(tempfile.mkdtemp(prefix="airlock-test-"))
+    place.chmod(0o711)
+    return place
+
+
 @asynccontextmanager
-async def house(*entries: ServerEntry, timing: Timing = QUICK, **options: Any) -> AsyncGenerator[House]:
+async def house(
+    *entries: ServerEntry, timing: Timing = QUICK, root: bool = ROOT, max_resident: int = 1 << 30
+) -> AsyncGenerator[House]:
     """A running runner with these servers, over a real socket."""
-    work = Path(tempfile.mkdtemp(prefix="airlock-test-"))
-    work.chmod(0o711)
+    work = workplace()
     log = Lines()
     runner = Runner(
-        work=work, clock=SYSTEM, log=log, timing=timing, **{"root": ROOT, "census_every": 0.2, **options}
+        work=work,
+        root=root,
+        clock=SYSTEM,
+        log=log,
+        timing=timing,
+        census_every=0.2,
+        max_resident=max_resident,
     )
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -142,7 +160,9 @@ async def house(*entries: ServerEntry, timing: Timing = QUICK, **options: Any) -
         shutil.rmtree(work)
 
 
-async def call(upstream: StdioUpstream, tool: str, /, *, notify: Notify | None = None, **arguments: Any) -> Any:
+async def call(
+    upstream: StdioUpstream, tool: str, /, *, notify: Notify | None = None, **arguments: Any
+) -> Any:
     """Call a tool of the toy server; what it put into its text block."""
     return json.loads(told(await answer(upstream, tool, notify=notify, **arguments)))
 
@@ -162,16 +182,16 @@ def request(tool: str, /, *, meta: dict[str, Any] | None = None, within: float =
     params: dict[str, Any] = {"name": tool, "arguments": arguments}
     if meta is not None:
         params["_meta"] = meta
-    return UpstreamRequest(
-        method="tools/call", params=params, name=tool, deadline=time.monotonic() + within
-    )
+    return UpstreamRequest(method="tools/call", params=params, name=tool, deadline=time.monotonic() + within)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     """Wait for a condition, at most so long."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.01)
+    for _ in range(int(seconds * 100)):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise TimeoutError
 
 
 def alive(pid: int) -> bool:

@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from tests.upstream.stdio_parts import House, answer, call, house, request, told, toy, until
 
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.upstream.calls import claimed_id, request_line
-from tests.upstream.stdio_parts import House, answer, call, house, request, told, toy, until
 
 MIB = 1024 * 1024
 
@@ -29,7 +29,14 @@ def test_a_request_is_one_line(meta: dict[str, Any], params: bytes, line: bytes)
 
 @pytest.mark.parametrize(
     ("line", "number"),
-    [(b'{"id":7,"x":NaN}', 7), (b'{"id":"7"}', 0), (b'{"id":true}', 0), (b"[7]", 0), (b"nonsense", 0), (b"[" * 9999, 0)],
+    [
+        (b'{"id":7,"x":NaN}', 7),
+        (b'{"id":"7"}', 0),
+        (b'{"id":true}', 0),
+        (b"[7]", 0),
+        (b"nonsense", 0),
+        (b"[" * 9999, 0),
+    ],
 )
 def test_the_id_that_a_broken_answer_claims(line: bytes, number: int) -> None:
     assert claimed_id(line) == number
@@ -75,7 +82,9 @@ def test_progress_reaches_the_call_that_asked_under_its_own_token() -> None:
 
         async def one(found: House, marker: str) -> None:
             await found.upstream().request(
-                request("progress", meta={"progressToken": "same", "traceparent": "t"}, marker=marker, steps=5),
+                request(
+                    "progress", meta={"progressToken": "same", "traceparent": "t"}, marker=marker, steps=5
+                ),
                 notify=lambda method, params: heard[marker].append((method, params)),
             )
 
@@ -104,7 +113,8 @@ def test_what_belongs_to_nobody_is_dropped_and_counted() -> None:
     async def run() -> None:
         heard: list[Any] = []
         async with house(toy()) as found:
-            assert await call(found.upstream(), "noise", notify=lambda *note: heard.append(note)) == "done"
+            done = await call(found.upstream(), "noise", notify=lambda method, _: heard.append(method))
+            assert done == "done"
             assert not heard
             assert (counters(found).late, counters(found).notifications) == (2, 3)
 
@@ -174,7 +184,9 @@ def test_an_answer_that_breaks_strict_json_is_a_protocol_fault(tool: str) -> Non
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("line", ["not JSON", "[]", "7", '{"jsonrpc":"2.0","id":1}', "[" * 5000, '{"id":true,"result":1}'])
+@pytest.mark.parametrize(
+    "line", ["not JSON", "[]", "7", '{"jsonrpc":"2.0","id":1}', "[" * 5000, '{"id":true,"result":1}']
+)
 def test_a_line_that_is_no_message_is_dropped_and_counted(line: str) -> None:
     async def run() -> None:
         async with house(toy()) as found:
@@ -238,7 +250,9 @@ def test_a_server_that_does_not_read_gets_no_endless_queue() -> None:
                 with pytest.raises(UpstreamFault) as caught:
                     await answer(upstream, "echo", data="x" * 2 * MIB)
                 assert caught.value.code == 50301
-            for _ in range(3):  # the head of the queue is stuck, so the runner refuses at once, and never ends
+            for _ in range(
+                3
+            ):  # the head of the queue is stuck, so the runner refuses at once, and never ends
                 with pytest.raises(UpstreamFault) as caught:
                     await answer(upstream, "echo")
                 assert caught.value.effect is Effect.NONE

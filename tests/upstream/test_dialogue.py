@@ -22,7 +22,7 @@ def failed(code: int, **more: Any) -> UpstreamAnswer:
     return UpstreamAnswer(error={"code": code, "message": "no", **more}, size=1, era="")
 
 
-DISCOVERED = {"supportedVersions": ["2026-07-28"], "capabilities": {}}
+DISCOVERED: dict[str, Any] = {"supportedVersions": ["2026-07-28"], "capabilities": {}}
 
 
 def test_the_envelope_wins_over_what_was_there_and_keeps_the_rest_in_order() -> None:

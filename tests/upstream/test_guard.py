@@ -9,13 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airlock.core.errors import Effect, UpstreamFault
-from airlock.upstream.guard import Origin, check, endpoint, is_public
+from airlock.upstream.guard import Origin, Watch, check, endpoint, is_public
 
 PUBLIC = Origin("https", "mcp.example.com", 443)
 
+NOWHERE = str(IPv4Address(0))
 INWARD = [
     "127.0.0.1", "127.8.8.8", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254",
-    "100.64.0.1", "100.127.255.255", str(IPv4Address(0)), "0.1.2.3", "224.0.0.1", "239.1.1.1", "255.255.255.255",
+    "100.64.0.1", "100.127.255.255", NOWHERE, "0.1.2.3", "224.0.0.1", "239.1.1.1", "255.255.255.255",
     "240.0.0.1", "192.0.0.192", "192.0.2.1", "198.18.0.1", "198.51.100.7", "203.0.113.9", "192.88.99.1",
     "168.63.129.16", "100.100.100.200", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254",
     "fd12:3456::1", "ff02::1", "fec0::1", "2001:db8::1", "3fff::1", "100::1", "5f00::1", "::ffff:127.0.0.1",
@@ -74,9 +75,7 @@ def test_a_configured_literal_is_taken_at_its_word() -> None:
     assert check(literal, ["169.254.10.20"], {literal})
 
 
-@pytest.mark.parametrize(
-    "address", [str(IPv4Address(0)), "::", "224.0.0.1", "::ffff:127.0.0.1", "2002:7f00:1::"]
-)
+@pytest.mark.parametrize("address", [NOWHERE, "::", "224.0.0.1", "::ffff:127.0.0.1", "2002:7f00:1::"])
 def test_no_configuration_allows_disguises_and_unusable_addresses(address: str) -> None:
     literal = Origin("http", address, 80)
     with pytest.raises(UpstreamFault):
@@ -132,3 +131,18 @@ def test_a_url_is_taken_apart(url: str, origin: Origin, target: str, authority: 
 def test_other_urls_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         endpoint(url)
+
+
+def test_a_name_that_turns_inward_is_refused_even_if_it_is_configured() -> None:
+    origin = Origin("https", "mcp.example.com", 443)
+    watch = Watch(origin=origin, allowed={origin})
+    assert watch.check(["8.8.8.8"]) == ("8.8.8.8",)
+    assert watch.check(["1.1.1.1"]) == ("1.1.1.1",)
+    with pytest.raises(UpstreamFault, match="turned"):
+        watch.check(["127.0.0.1"])
+
+
+def test_a_configured_name_may_be_inside_from_the_start() -> None:
+    origin = Origin("http", "tools.corp", 80)
+    watch = Watch(origin=origin, allowed={origin})
+    assert watch.check(["10.0.0.1"]) == watch.check(["10.0.0.1"])

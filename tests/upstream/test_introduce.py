@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from msgspec import structs
+from tests.upstream.stdio_parts import QUICK, answer, call, house, request, told, toy
 
 from airlock.core.errors import UpstreamFault
 from airlock.upstream.servers import Timing
-from tests.upstream.stdio_parts import QUICK, answer, call, house, request, told, toy
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,12 @@ def test_a_modern_server_gets_the_envelope_with_every_request() -> None:
 
     async def run() -> None:
         async with house(toy(mode="modern")) as found:
-            capabilities: dict[str, Any] = {"sampling": {}, "elicitation": {"url": {}}, "roots": {}, "x": {"y": 1}}
+            capabilities: dict[str, Any] = {
+                "sampling": {},
+                "elicitation": {"url": {}},
+                "roots": {},
+                "x": {"y": 1},
+            }
             asked = structs.replace(
                 request("echo", meta={"traceparent": "t"}), client_capabilities=capabilities
             )

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.upstream.stdio_parts import ROOT, alive, python
 
 from airlock.upstream import launcher
-from tests.upstream.stdio_parts import ROOT, alive, python
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -49,7 +49,13 @@ class Kept:
         os.close(control)
         os.close(status)
         own = executable or sys.executable
-        spec = {"executable": own, "argv": [own, "-c", code], "env": {}, "cwd": str(place), "uid": None}
+        spec: launcher.Spec = {
+            "executable": own,
+            "argv": [own, "-c", code],
+            "env": {},
+            "cwd": str(place),
+            "uid": None,
+        }
         os.write(self.control, json.dumps(spec).encode() + b"\n")
 
     def line(self) -> str:
@@ -150,12 +156,15 @@ def test_no_order_no_server() -> None:
     os.close(status)
 
 
+SOURCES = str(Path(launcher.__file__).parents[2])
+
+
 def confined(place: Path, uid: int | None, keeper: str, interpreter: str) -> subprocess.CompletedProcess[str]:
-    """What a process sees after `confine`; a plain script, so that it needs nothing of this project as uid."""
-    spec = {"executable": "", "argv": [], "env": {}, "cwd": str(place), "uid": uid}
+    """What a process sees after `confine`, in any interpreter that this code runs on."""
+    spec: launcher.Spec = {"executable": "", "argv": [], "env": {}, "cwd": str(place), "uid": uid}
     code = (
         "import ctypes, json, os, resource, signal, sys\n"
-        f"sys.path.insert(0, {str(launcher.__file__).rpartition('/upstream/')[0].rpartition('/')[0]!r})\n"
+        f"sys.path.insert(0, {SOURCES!r})\n"
         "from airlock.upstream import launcher\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
         f"launcher.confine({spec!r}, {keeper})\n"

@@ -8,6 +8,7 @@ import os
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.upstream.stdio_parts import until
 
 from airlock.core.clock import SYSTEM
 from airlock.upstream.pipes import (
@@ -23,7 +24,6 @@ from airlock.upstream.pipes import (
     Outbox,
     escaped,
 )
-from tests.upstream.stdio_parts import until
 
 MIB = 1024 * 1024
 
@@ -48,7 +48,9 @@ def test_lines_are_what_stands_between_line_feeds(data: bytes, cut: int) -> None
     assert found == data.split(b"\n")[:-1]
 
 
-@pytest.mark.parametrize("pieces", [[b"x" * 11], [b"x" * 6, b"x" * 5], [b"x" * 11 + b"\n"], [b"\n" + b"x" * 11]])
+@pytest.mark.parametrize(
+    "pieces", [[b"x" * 11], [b"x" * 6, b"x" * 5], [b"x" * 11 + b"\n"], [b"\n" + b"x" * 11]]
+)
 def test_a_line_over_the_limit_ends_the_stream(pieces: list[bytes]) -> None:
     lines = Lines(limit=10)
     with pytest.raises(LineTooLong):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from airlock.model.entry import Event
 
 
-class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+class Sealed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One entry in its place, ready to be written."""
 
     seq: int
@@ -32,7 +32,7 @@ class Sealed(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.entry) + len(self.personal)
 
 
-class Stamp(msgspec.Struct, frozen=True, kw_only=True):
+class Stamp(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What an entry gets from outside: the moment of recording, its identifier, 32 random bytes."""
 
     timestamp: str

@@ -32,7 +32,7 @@ CHECKPOINT_PAGES = 2000
 _BEFORE_ALL, _AFTER_ALL = -(1 << 63), (1 << 63) - 1
 """A full walk starts below 1: rows that a foreign hand numbered 0 or -1 are seen too."""
 
-_PAGE = 2000
+PAGE = 2000
 """Rows per read transaction while a whole chain is walked."""
 
 
@@ -115,16 +115,6 @@ def chain_rows(db: sqlite3.Connection) -> dict[str, ChainRow]:
     return {row[0]: ChainRow(*row) for row in rows}
 
 
-def tenant_counters(db: sqlite3.Connection, chain_uid: str) -> dict[str, int]:
-    """The highest `tenant_seq` of each tenant in a chain, where a restarted writer goes on."""
-    rows = db.execute(
-        "SELECT tenant, MAX(tenant_seq) FROM audit_log"
-        " WHERE chain_uid = ? AND tenant IS NOT NULL GROUP BY tenant",
-        (chain_uid,),
-    )
-    return {tenant: counter for tenant, counter in rows if counter is not None}
-
-
 def chains_with_rows(db: sqlite3.Connection) -> list[str]:
     """Every chain that has rows, by skips through the index, so that 100 million rows cost nothing."""
     rows = db.execute(
@@ -197,16 +187,18 @@ _WALK = (
 )
 
 
-def walk(db: sqlite3.Connection, chain_uid: str, first: int | None = None) -> Iterator[tuple[object, ...]]:
+def walk(
+    db: sqlite3.Connection, chain_uid: str, first: int | None = None, *, page: int = PAGE
+) -> Iterator[tuple[object, ...]]:
     """The rows of a chain in order of `seq`: the columns of `LINK`, of `COLUMNS`, then the personal row.
 
     Short read transactions, so that a long walk never keeps the write-ahead log from being folded.
     """
     after: tuple[object, object] = (_BEFORE_ALL if first is None else first - 1, _AFTER_ALL)
     while True:
-        rows = _read(db, (chain_uid, *after, _PAGE))
+        rows = _read(db, (chain_uid, *after, page))
         yield from rows
-        if len(rows) < _PAGE:
+        if len(rows) < page:
             return
         after = (rows[-1][2], rows[-1][0])
 

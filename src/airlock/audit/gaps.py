@@ -136,8 +136,8 @@ def _dangling(db: sqlite3.Connection, since: str, before: str) -> Iterator[Gap]:
     rows = db.execute(
         "SELECT i.chain_uid, i.seq, i.timestamp, i.correlation_id FROM audit_log i"
         " WHERE i.timestamp >= ? AND i.timestamp < ? AND i.phase = 'intent' AND NOT EXISTS"
-        " (SELECT 1 FROM audit_log o WHERE o.correlation_id = i.correlation_id AND o.phase = 'outcome')"
-        " ORDER BY i.timestamp",
+        " (SELECT 1 FROM audit_log o WHERE o.correlation_id = i.correlation_id AND o.phase = 'outcome'"
+        "  AND o.action = i.action) ORDER BY i.timestamp",
         (since, before),
     )
     for chain_uid, seq, seen, correlation_id in rows:

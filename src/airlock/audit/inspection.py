@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +19,7 @@ from airlock.audit.tail import held
 from airlock.audit.verify import NOT_PROVEN, Exit, Finding, Findings, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from airlock.audit.journal import Record
@@ -95,10 +96,10 @@ class Inspection:
         return self._report()
 
     def _whole(self, db: sqlite3.Connection) -> None:
-        known = database.chain_rows(db)
         try:
             self._schema(db)
-            for uid in sorted({*known, *database.chains_with_rows(db)}, key=str):
+            known = {*database.chain_rows(db), *database.chains_with_rows(db)}
+            for uid in sorted(known, key=str):
                 if self._chain in (None, uid):
                     self._walk(db, uid)
             if self._chain is None and self._since is None:
@@ -131,15 +132,17 @@ class Inspection:
         )
         start = None if self._since is None else first
         while True:
-            rows = walk.rows
+            reached = walk.last_seq if walk.rows else None
             for row in database.walk(db, uid, start):
+                if reached is not None and not isinstance(row[2], int):
+                    break  # A `seq` that is no number sorts last: it was met, and named, the first time.
                 walk.step(row)
                 if walk.rows % _PROGRESS_EVERY == 0:
                     self._progress(_PROGRESS_EVERY)
             # A live projector may have added rows behind the last page: follow until the head stands still.
             line = database.chain_rows(db).get(uid)
             start = walk.last_seq + 1
-            if line is None or line.head_seq <= walk.last_seq or walk.rows == rows:
+            if line is None or line.head_seq <= walk.last_seq or walk.last_seq == reached:
                 break
         self._progress(walk.rows % _PROGRESS_EVERY)
         walk.finish(None if line is None else (line.head_seq, line.head_hash))
@@ -171,31 +174,29 @@ class Inspection:
 
     def _against_journal(self, db: sqlite3.Connection, directory: Path) -> None:
         until = None if held(directory) is False else journal.durable(directory)
-        batch: list[Record] = []
+        records = journal.history(directory, until=until)
         previous: str | None = None
         try:
-            for record in journal.history(directory, until=until):
-                batch.append(record)
-                if len(batch) == _COMPARED:
-                    previous = self._compare(db, directory.name, batch, previous)
-                    batch.clear()
-        except journal.JournalDamaged as damage:
-            self._journal_finding(directory.name, None, "the journal is damaged", "", damage.detail)
+            while batch := self._take(directory.name, records):
+                previous = self._compare(db, directory.name, batch, previous)
         except rows.Unreadable as error:
             self._journal_finding(directory.name, None, "a journal record is no entry", "", str(error))
-            return
         except FileNotFoundError:
             self._notes.append(
                 f"journal of {directory.name}: a projected segment was removed while it was read"
             )
-        self._compare(db, directory.name, batch, previous)
 
-    def _compare(
-        self, db: sqlite3.Connection, uid: str, batch: list[Record], previous: str | None
-    ) -> str | None:
+    def _take(self, uid: str, records: Iterator[Record]) -> list[Record]:
+        """The next records; what is whole in front of damage is compared too."""
+        batch: list[Record] = []
+        try:
+            batch.extend(islice(records, _COMPARED))
+        except journal.JournalDamaged as damage:
+            self._journal_finding(uid, None, "the journal is damaged", "", damage.detail)
+        return batch
+
+    def _compare(self, db: sqlite3.Connection, uid: str, batch: list[Record], previous: str | None) -> str:
         """Hold journal records against each other and against their rows; the hash of the last."""
-        if not batch:
-            return previous
         found = db.execute(
             "SELECT seq, hash FROM audit_log WHERE chain_uid = ? AND seq BETWEEN ? AND ?",
             (uid, batch[0].seq, batch[-1].seq),
@@ -212,7 +213,7 @@ class Inspection:
                 self._journal_finding(uid, record.seq, "the record does not link", previous, named)
             previous = computed
         self._compared += len(batch)
-        return previous
+        return entry_hash(batch[-1].entry)
 
     def _journal_finding(self, uid: str, seq: int | None, what: str, expected: str, seen: str | None) -> None:
         self._found.add(

@@ -123,7 +123,7 @@ def history(chain: Path, *, after: int = 0, until: int | None = None) -> Iterato
     """
     paths = segments(chain)
     ends = [first_seq(path.name) - 1 for path in paths[1:]]
-    for path, end in zip_longest(paths, ends, fillvalue=until):
+    for path, end in zip(paths, [*ends, until], strict=False):
         last = end if until is None or end is None else min(end, until)
         if last is not None and last <= after:
             continue

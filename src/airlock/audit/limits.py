@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ENTRY_MAX = 65_535
 """Bytes; entry bundles of C2SP tlog-tiles carry a 16-bit length."""
@@ -79,8 +82,9 @@ def _truncated(members: dict[str, Any], limit: int) -> bytes:
 
 
 @lru_cache(maxsize=1024)
-def _key_fits(key: str) -> bool:
-    return _KEY.fullmatch(key) is not None
+def _keys_fit(keys: tuple[object, ...]) -> bool:
+    """Whether all are `[a-z0-9_]+`. Cached: the callers of the log use few combinations of keys."""
+    return all(isinstance(key, str) and _KEY.fullmatch(key) for key in keys)
 
 
 def _check_value(value: object, depth: int) -> None:
@@ -88,21 +92,19 @@ def _check_value(value: object, depth: int) -> None:
     if value is None or isinstance(value, str):
         return
     if isinstance(value, int):
-        if abs(value) > INTEGER_MAX:
+        if not -INTEGER_MAX <= value <= INTEGER_MAX:
             raise ValueError(f"integer {value} is not exact in JSON")
         return
     if depth >= DEPTH_MAX or not isinstance(value, dict | list | tuple):
         raise ValueError(f"{type(value).__name__} at depth {depth} has no canonical form")
-    if isinstance(value, dict):
-        _check_keys(cast("dict[object, object]", value))
-        members = cast("dict[object, object]", value).values()
-    else:
-        members = cast("list[object]", value)
-    for member in members:
-        _check_value(member, depth + 1)
+    for member in _members(cast("list[object]", value)):
+        if type(member) is not str:
+            _check_value(member, depth + 1)
 
 
-def _check_keys(members: dict[object, object]) -> None:
-    for key in members:
-        if not isinstance(key, str) or not _key_fits(key):
-            raise ValueError(f"key {key!r} is not [a-z0-9_]+")
+def _members(value: dict[object, object] | list[object] | tuple[object, ...]) -> Iterable[object]:
+    if not isinstance(value, dict):
+        return value
+    if not _keys_fit(tuple(value)):
+        raise ValueError(f"not all keys are [a-z0-9_]+: {list(value)!r}")
+    return value.values()

@@ -20,6 +20,8 @@ STEP_HIGH = 5.0
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """What the first entry of a chain and every start say of the process."""
 
+    origin: str
+    """Name of the log; a chain adds its uid."""
     host: str
     """Committed, not written: the name of a machine may be the name of a person."""
     version: str
@@ -47,10 +49,11 @@ def system(action: str, metadata: dict[str, Any], *, severity: Severity = "LOW",
 
 
 def chain_open(
-    facts: Facts, salt: bytes, predecessor: Predecessor | None, why: str
+    facts: Facts, chain_uid: str, salt: bytes, predecessor: Predecessor | None = None, why: str = ""
 ) -> tuple[Event, Committed]:
     """First entry of a chain. With a predecessor it is an alarm: something was cut, restored or lost."""
     metadata: dict[str, Any] = {
+        "origin": f"{facts.origin}/{chain_uid}",
         "version": facts.version,
         "configuration_digest": facts.configuration_digest,
         "signer_keys": list(facts.signer_keys),

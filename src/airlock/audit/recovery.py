@@ -185,7 +185,8 @@ class Recovery:
                 return self._succeed(taken, refusal, last)
             commit = self._commit(taken)
             if commit.chain.seq == 0:
-                commit.append_all([chain_open(self._facts, self._random(SALT_SIZE), None, "")])
+                salt = self._random(SALT_SIZE)
+                commit.append_all([chain_open(self._facts, commit.chain.uid, salt)])
             directory.publish(commit.chain.seq)
             self._settle(commit, taken, last)
             return commit
@@ -208,9 +209,8 @@ class Recovery:
         self._log.error("audit_chain_abandoned", chain_uid=taken.directory.name, reason=refusal)
         successor = self._take(self._create())
         commit = self._commit(successor)
-        commit.append_all(
-            [chain_open(self._facts, self._random(SALT_SIZE), predecessor, f"chain_abandoned: {refusal}")]
-        )
+        why, salt = f"chain_abandoned: {refusal}", self._random(SALT_SIZE)
+        commit.append_all([chain_open(self._facts, commit.chain.uid, salt, predecessor, why)])
         self._settle(commit, taken, last)
         # Crash before this line: the old chain is refused again, by one more successor that names it.
         _mark_closed(taken.directory, f"abandoned for {commit.chain.uid}: {refusal}")

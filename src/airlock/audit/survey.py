@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from contextlib import suppress
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -66,8 +65,8 @@ class Survey:
 
     def __init__(self) -> None:
         self.present = False
-        self.first_seq = 1
-        self.seq = 0
+        self.first_seq: int = 1
+        self.seq: int = 0
         self.hash: str | None = None
         self.before: str | None = None
         """Hash in front of `first_seq`."""
@@ -131,7 +130,7 @@ def survey(directory: Directory, *, wanted: set[str], log: Logger) -> Survey:
     names = journal.segment_names(directory.names())
     with suppress(OSError):
         directory.remove(FRESH)
-    for name, following in zip_longest(names, names[1:]):
+    for name, following in zip(names, [*names[1:], None], strict=False):
         last = None if following is None else journal.first_seq(following) - 1
         end = _take_segment(directory, name, last=last, found=found, wanted=wanted)
         if last is None:

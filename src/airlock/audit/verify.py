@@ -101,6 +101,8 @@ class Walk:
         self._predecessor = predecessor
         self._trusting = first > 1
         self._last: tuple[object, ...] = (None,)
+        self._opaque = 0
+        """Rows that could not be read: pruned, damaged or missing. Whose they were is unknown."""
         self._tenants: dict[str, tuple[int | None, int]] = {}
 
     def step(self, row: tuple[Any, ...]) -> None:
@@ -116,6 +118,7 @@ class Walk:
         computed = stored
         if entry is None:
             self.skeletons += 1
+            self._opaque += 1
         else:
             computed = self._content(row)
         # Either hash of a changed row may be the one that its successor names: one finding, not two.
@@ -157,10 +160,11 @@ class Walk:
         elif seq < wanted:
             self._report(row, "V-FORK", f"a second row claims seq {seq}", wanted, seq)
         elif self.rows == 1:
-            self._report(
-                row, "V-LINK", f"the chain begins at seq {seq}: rows before it are gone", wanted, seq
-            )
+            self._opaque += seq - wanted
+            what = f"the chain begins at seq {seq}: rows before it are gone"
+            self._report(row, "V-LINK", what, wanted, seq)
         else:
+            self._opaque += seq - wanted
             what = f"rows {wanted} to {seq - 1} are missing before this one"
             self._report(row, "V-LINK", what, wanted, seq)
 
@@ -176,10 +180,12 @@ class Walk:
         """L1 and L2 of one row's entry; the hash of what is stored."""
         entry, stored = row[8], row[5]
         if not isinstance(entry, bytes):
+            self._opaque += 1
             self._report(row, "V-HASH", "the entry is not stored as bytes", "bytes", type(entry).__name__)
             return stored
         computed = form.entry_hash(entry)
         if computed != stored:
+            self._opaque += 1
             self._report(row, "V-HASH", "the entry does not have the row's hash", stored, computed)
             return computed
         leaf = form.leaf_hash(entry)
@@ -215,15 +221,15 @@ class Walk:
                 self._report(row, "V-COLUMN", f"column {name} differs from the entry", wanted, seen)
 
     def _tenant(self, row: tuple[Any, ...], tenant: str, counter: int | None) -> None:
-        """`tenant_seq` counts without a hole; skeletons since may have been that tenant's rows."""
-        last, pruned = self._tenants.get(tenant, (0 if self.first == 1 else None, 0))
+        """`tenant_seq` counts without a hole; rows that could not be read may have been that tenant's."""
+        last, opaque = self._tenants.get(tenant, (0 if self.first == 1 else None, 0))
         if counter is None:
             self._report(row, "V-SEQ", "the entry names a tenant but no tenant_seq", "a number", None)
             return
-        if last is not None and not 0 <= counter - last - 1 <= self.skeletons - pruned:
+        if last is not None and not 0 <= counter - last - 1 <= self._opaque - opaque:
             what = f"tenant_seq of tenant {_shown(tenant)} does not follow"
             self._report(row, "V-SEQ", what, last + 1, counter)
-        self._tenants[tenant] = (counter, self.skeletons)
+        self._tenants[tenant] = (counter, self._opaque)
 
     def _personal(self, row: tuple[Any, ...], commit: dict[str, str]) -> None:
         """Personal values against their commitments. `arguments` and `result` are never stored."""

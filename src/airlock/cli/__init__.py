@@ -13,7 +13,7 @@ import airlock
 
 def main() -> None:
     """Entry point of `airlock`."""
-    from airlock.cli import audit, check, policy, serve, token
+    from airlock.cli import audit, check, serve, token
 
     app = typer.Typer(
         name="airlock",
@@ -26,7 +26,6 @@ def main() -> None:
     app.command("serve")(serve.serve)
     app.command("check")(check.check)
     app.add_typer(token.app, name="token")
-    app.add_typer(policy.app, name="policy")
     app.add_typer(audit.app, name="audit")
     app()
 

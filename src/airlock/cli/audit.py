@@ -57,8 +57,8 @@ def verify(
 ) -> None:
     """Prove that what is recorded was not changed.
 
-    Exit code 0: proven as far as configured; 1: tampering or loss; 2: could not run; 3: something asked for is
-    unproven.
+    Exit code 0: proven as far as configured; 1: tampering or loss; 2: could not run; 3: something that was
+    asked for is unproven.
     """
     from airlock.audit import query
     from airlock.audit.inspection import Inspection
@@ -140,7 +140,8 @@ def query(
 ) -> None:
     """Ask the log: one SELECT, a prepared question, or rows by severity, decision and time.
 
-    Exit code 0: answered; 2: refused or could not run; 3: answered, but newer records are not in the database.
+    Exit code 0: answered; 2: refused or could not run; 3: answered, but newer records are not in the
+    database.
     """
     from airlock.audit import query
     from airlock.cli import audit_text

@@ -1,4 +1,4 @@
-"""How `airlock audit` shows its answers to people. What comes from the log is printed as text, never obeyed."""
+"""How `airlock audit` shows its answers. What comes from the log is printed as text, never obeyed."""
 
 from __future__ import annotations
 

@@ -56,6 +56,10 @@ def is_loopback(host: str) -> bool:
 
 def settle(config: Config, rows: Sequence[str], ground: Ground) -> Config:
     """The configuration with absolute paths. `rows` are the dotted keys of `config.servers`."""
+    server = config.server
+    if not server.public_url:
+        server = structs.replace(server, public_url=f"http://localhost:{server.port}")
+        config = structs.replace(config, server=server)
     _listening(config, ground)
     path = config.policy.path and ground.absolute(config.policy.path)
     if path and not os.path.exists(path):

@@ -31,8 +31,11 @@ class ServerSection(Section, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="TCP port; 0 takes a free one.")] = 8080
     public_url: Annotated[
         str,
-        Meta(description="URL by which clients know this gateway; its origin names tokens and metadata."),
-    ] = "http://localhost:8080"
+        Meta(
+            description="URL by which clients know this gateway; names tokens and metadata. "
+            "Empty: `http://localhost` and the port."
+        ),
+    ] = ""
     workers: Annotated[int, Meta(ge=1, le=64, description="Gateway processes behind the one port.")] = 1
     allowed_hosts: Annotated[
         tuple[str, ...], Meta(description="Further `Host` values to accept, `name` or `name:port`.")

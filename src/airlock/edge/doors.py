@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+from airlock.core.coherence import is_loopback
 from airlock.core.errors import Rejected
 
 _PLAIN_PATH = re.compile(rb"/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]+(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*)?")
@@ -72,11 +73,6 @@ class Doors:
             ("access-control-expose-headers", "mcp-session-id, www-authenticate"),
             ("vary", "origin"),
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a bind address is reachable from this machine only."""
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _without_port(host: str) -> str:

@@ -17,6 +17,7 @@ import msgspec
 
 from airlock.core.config import ServerEntry, ToolEntry
 from airlock.mcp import headers, names, results, strict
+from airlock.mcp.arguments import compile_argument_keys
 from airlock.model.server import Catalog, PinState, Tool
 from airlock.model.upstream import Offer
 
@@ -94,6 +95,7 @@ def _defect(definition: dict[str, Any]) -> str:
         return defect
     try:
         compile_schema(schema)
+        compile_argument_keys(schema)
     except ValueError as unusable:
         return f"its input schema cannot be used: {str(unusable).splitlines()[0]}"
     return ""

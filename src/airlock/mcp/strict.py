@@ -214,7 +214,7 @@ def canonical(value: Any) -> bytes:
     two different arguments must not share a digest.
     """
     encoded = _encode_sorted(value)
-    if _BEYOND_BMP.search(encoded):
+    if not encoded.isascii() and _BEYOND_BMP.search(encoded):
         return _encode(_ready(value, _utf16))
     if _FLOAT.search(_without_strings(encoded)):
         return _encode(_ready(value, None))

@@ -1,8 +1,8 @@
 """Values that may be missing, at the two places where the engine and OPA go different ways.
 
-In the head of a rule with a body the engine can lose other answers of the rule when a term there has no value:
+In the head of a rule with a body the engine can lose other answers when a term there has no value:
 it forgets members of a set, or takes another key's value. That would let a refusal vanish, so such heads are
-refused. Under `not`, a call or comparison with a missing operand holds here and is undefined in OPA: a warning.
+refused. Under `not`, a call or comparison with a missing operand holds here and not in OPA: a warning.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from airlock.policy.capability import COMMON
 from airlock.policy.problem import Problem
 from airlock.policy.sample import SAMPLE
-from airlock.policy.syntax import references, walk
+from airlock.policy.syntax import reference, references, static, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -125,15 +126,18 @@ def _computed_keys(part: Node) -> list[Node]:
 
 
 def _arguments(expression: Node) -> Iterator[tuple[Path, Node]]:
-    names = {
-        (inner["span"]["start"], inner["span"]["end"])
-        for kind, body in walk(expression)
-        if kind == "Call"
-        for inner in body["fcn"].values()
-    }
-    for path, span in references(expression):
-        if (span["start"], span["end"]) not in names:
-            yield path, span
+    """What a call or comparison needs; of functions the policy's own, inside, since one may have no value."""
+    calls = [body for kind, body in walk(expression) if kind == "Call"]
+    names = [(call["span"], reference(call["fcn"])) for call in calls]
+    for span, path in names:
+        if span != next(iter(expression.values()))["span"] and ".".join(static(path)) not in COMMON:
+            yield (*path, None), span
+    functions = {_place(next(iter(call["fcn"].values()))["span"]) for call in calls}
+    yield from ((path, span) for path, span in references(expression) if _place(span) not in functions)
+
+
+def _place(span: Node) -> tuple[int, int]:
+    return span["start"], span["end"]
 
 
 def _total(rule: Rule) -> bool:

@@ -7,15 +7,15 @@ changes nothing. At most one digest per tool is pinned, which the table itself e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, select, update
 
 from airlock.store.changes import PINS, Change
 from airlock.store.database import Store
-from airlock.store.schema import pins
+from airlock.store.schema import approvals, pins
 
 State = Literal["pinned", "changed"]
 
@@ -38,7 +38,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PinChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool whose server offers something else than what is pinned."""
+    """What is pinned of a tool, and what its server offered instead."""
 
     server: str
     tenant: str
@@ -47,6 +47,20 @@ class PinChange(msgspec.Struct, frozen=True, kw_only=True):
     """None: the tool was never approved."""
     waiting: tuple[Definition, ...]
     """Oldest first."""
+
+
+class Approval(msgspec.Struct, frozen=True, kw_only=True):
+    """Somebody pinned a definition."""
+
+    server: str
+    tenant: str
+    tool: str
+    digest: str
+    replaced: str
+    """The digest that was pinned before; empty: none."""
+    decided_at: float
+    """Unix seconds."""
+    decided_by: str
 
 
 def observe(
@@ -77,7 +91,10 @@ def observe(
 def approve(
     store: Store, *, server: str, tenant: str = "", tool: str, digest: str, by: str, now: float
 ) -> None:
-    """Pin a definition that was seen, in place of the one before. Raises `LookupError` for any other."""
+    """Pin a definition that was seen, in place of the one before. Raises `LookupError` for any other.
+
+    The approval waits in the same transaction for somebody who records it.
+    """
     this = _tool(server, tenant, tool)
     with store.change(PINS) as change:
         state = change.connection.execute(select(pins.c.state).where(this, pins.c.digest == digest)).scalar()
@@ -85,6 +102,17 @@ def approve(
             raise LookupError(f"{server} never offered {tool} with the digest {digest}")
         if state == "pinned":
             return
+        replaced = change.connection.execute(select(pins.c.digest).where(this, pins.c.state == "pinned"))
+        approval = Approval(
+            server=server,
+            tenant=tenant,
+            tool=tool,
+            digest=digest,
+            replaced=replaced.scalar() or "",
+            decided_at=now,
+            decided_by=by,
+        )
+        change.connection.execute(insert(approvals).values(**msgspec.structs.asdict(approval)))
         change.connection.execute(update(pins).where(this, pins.c.state == "pinned").values(state="replaced"))
         change.connection.execute(
             update(pins)
@@ -92,6 +120,23 @@ def approve(
             .values(state="pinned", decided_at=now, decided_by=by)
         )
         change.announce()
+
+
+def record_approvals(store: Store, record: Callable[[Approval], None]) -> None:
+    """Hand every approval that nobody recorded yet to `record`, oldest first, and forget it.
+
+    One transaction holds others off, so that an approval is recorded once however many processes try. If
+    `record` raises, the approval stays. A crash between its end and the commit repeats it: better twice than
+    never.
+    """
+    with store.read() as connection:
+        if connection.execute(select(approvals.c.n).limit(1)).scalar() is None:
+            return
+    with store.change(PINS) as change:
+        for row in change.connection.execute(select(approvals).order_by(approvals.c.n)).all():
+            number, *values = row
+            record(Approval(**dict(zip(Approval.__struct_fields__, values, strict=True))))
+            change.connection.execute(delete(approvals).where(approvals.c.n == number))
 
 
 def digests(store: Store) -> dict[tuple[str, str, str], str]:
@@ -114,14 +159,21 @@ def list_changes(store: Store) -> list[PinChange]:
         )
         .exists()
     )
-    query = (
-        select(pins)
-        .where(pins.c.state != "replaced", with_waiting)
-        .order_by(pins.c.server, pins.c.tenant, pins.c.tool, pins.c.first_seen, pins.c.digest)
+    return _grouped(store, select(pins).where(with_waiting))
+
+
+def list_pins(store: Store, *, server: str, tenant: str) -> list[PinChange]:
+    """Every tool that a server showed, with what is pinned of it and what waits."""
+    return _grouped(store, select(pins).where(pins.c.server == server, pins.c.tenant == tenant))
+
+
+def _grouped(store: Store, query: Select[tuple[Any, ...]]) -> list[PinChange]:
+    ordered = query.where(pins.c.state != "replaced").order_by(
+        pins.c.server, pins.c.tenant, pins.c.tool, pins.c.first_seen, pins.c.digest
     )
     found: dict[tuple[str, str, str], list[tuple[str, Definition]]] = {}
     with store.read() as connection:
-        for row in connection.execute(query):
+        for row in connection.execute(ordered):
             seen = Definition(
                 digest=row.digest,
                 definition=msgspec.json.decode(row.definition),

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Column, Float, Index, MetaData, Table, Text, text
+from sqlalchemy import BigInteger, CheckConstraint, Column, Float, Index, Integer, MetaData, Table, Text, text
 
 metadata = MetaData()
 
@@ -43,6 +43,21 @@ one_pin = Index(
     sqlite_where=text("state = 'pinned'"),
     postgresql_where=text("state = 'pinned'"),
 )
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("server", Text, nullable=False),
+    Column("tenant", Text, nullable=False),
+    Column("tool", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("replaced", Text, nullable=False),
+    Column("decided_at", Float(53), nullable=False),
+    Column("decided_by", Text, nullable=False),
+)
+"""Approvals that stand in no audit log yet: whoever records one takes it out. `replaced`: the digest that was
+pinned before, or empty."""
 
 revocations = Table(
     "revocations",

@@ -135,7 +135,8 @@ class Child:
         try:
             data = os.read(self._stdout, READ_SIZE)
             for line in self._lines.feed(data):
-                self._line(line)
+                if not self.over.done():
+                    self._line(line)
         except BlockingIOError:
             return False
         except LineTooLong as problem:

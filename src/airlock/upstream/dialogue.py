@@ -152,7 +152,7 @@ def introduced(answer: UpstreamAnswer) -> Peer:
         raise UpstreamFault.protocol(f"initialize was answered with error {code}", effect=Effect.NONE)
     found = cast("dict[str, Any]", answer.result)
     version = found.get("protocolVersion")
-    if version not in eras.LEGACY:
+    if not isinstance(version, str) or version not in eras.LEGACY:
         raise UpstreamFault.protocol("incompatible: no protocol version in common", effect=Effect.NONE)
     return Peer(
         version=version,

@@ -145,10 +145,31 @@ def check(origin: Origin, addresses: Iterable[str], allowed: Collection[Origin] 
     if origin.scheme != "https" and not configured:
         raise _refused(origin, "plain HTTP is not allowed")
     for address in checked:
-        what = _objection(address, configured=configured, literal=_is_literal(origin.host))
+        what = _objection(address, configured=configured, literal=is_literal(origin.host))
         if what:
             raise _refused(origin, f"{address} is {what}")
     return tuple(str(address) for address in checked)
+
+
+class Watch:
+    """Checks the answers for one origin over time: what once led to the internet does not turn inward later.
+
+    That is how a name is abused to reach a private network (DNS rebinding); a reload forgets.
+    """
+
+    def __init__(self, *, origin: Origin, allowed: Collection[Origin]) -> None:
+        self._origin = origin
+        self._allowed = allowed
+        self._was_public = False
+
+    def check(self, addresses: Iterable[str]) -> tuple[str, ...]:
+        """As the function `check`."""
+        checked = check(self._origin, addresses, self._allowed)
+        public = all(is_public(address) for address in checked)
+        if self._was_public and not public:
+            raise _refused(self._origin, "it turned from a public to a private address")
+        self._was_public = self._was_public or public
+        return checked
 
 
 def is_public(address: str) -> bool:
@@ -176,7 +197,8 @@ def _within(address: Address, networks: Networks) -> bool:
     return any(address in network for network in networks)
 
 
-def _is_literal(host: str) -> bool:
+def is_literal(host: str) -> bool:
+    """Whether a host is an address already, and no name."""
     try:
         ip_address(host)
     except ValueError:

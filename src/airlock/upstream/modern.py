@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from airlock.model.upstream import Notify, UpstreamRequest
     from airlock.upstream.wire import Reply, Wire
 
+REMEMBERED = 4096
+"""Routing headers kept ready: more than a server may have tools."""
+
 
 class Modern:
     """One server of this era. Closing a request's stream cancels it: there is nothing more to send."""
@@ -21,20 +24,28 @@ class Modern:
     def __init__(self, *, wire: Wire, ids: Iterator[int]) -> None:
         self._wire = wire
         self._ids = ids
+        self._lines: dict[tuple[str, str], bytes] = {}
 
     async def ask(self, request: UpstreamRequest, notify: Notify | None) -> Reply:
-        method = headers.encode_value(request.method)
-        lines = f"MCP-Protocol-Version: {dialogue.MODERN}\r\nMcp-Method: {method}\r\n"
-        if request.name:
-            lines += f"Mcp-Name: {headers.encode_value(request.name)}\r\n"
+        lines = self._lines.get((request.method, request.name)) or self._routing(request.method, request.name)
+        if request.param_headers:
+            lines += parameter_lines(request.param_headers)
         return await self._wire.ask(
             Outgoing(
                 id=next(self._ids),
                 method=request.method,
-                lines=lines.encode("ascii") + parameter_lines(request.param_headers),
+                lines=lines,
                 params=dialogue.enveloped(request.params, request.client_capabilities),
                 era=dialogue.MODERN,
                 deadline=request.deadline,
                 notify=notify,
             )
         )
+
+    def _routing(self, method: str, name: str) -> bytes:
+        lines = f"MCP-Protocol-Version: {dialogue.MODERN}\r\nMcp-Method: {headers.encode_value(method)}\r\n"
+        if name:
+            lines += f"Mcp-Name: {headers.encode_value(name)}\r\n"
+        if len(self._lines) >= REMEMBERED:
+            self._lines.clear()
+        return self._lines.setdefault((method, name), lines.encode("ascii"))

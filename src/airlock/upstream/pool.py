@@ -1,8 +1,8 @@
 """Connections to one server: resolve, check every address, connect to a checked one, keep what can be reused.
 
-The name is resolved anew for every connection and each answer is checked, so a name that turns inward after
-it was registered is refused when it is used. Proxies of the environment are not asked. How many connections
-exist is bounded by the gate of the server, which admits the calls.
+The name is resolved when a connection is made and each answer is checked, so a name that turns inward after
+it was registered is refused when it is used. Proxies of the environment are not asked. A resolver that hangs
+holds up its own server only. How many connections exist is bounded by the gate, which admits the calls.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from airlock.core.errors import Effect, UpstreamFault
@@ -27,13 +29,23 @@ CONNECT = 2.0
 IDLE_CONNECTIONS = 64
 """Connections kept for reuse; no more calls than this run at one server."""
 
+FRESH = 1.0
+"""Seconds for which an answer of the resolver, once checked, serves further connections."""
+
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """All addresses of a name. Raises OSError."""
 
 
 async def resolve(host: str, port: int) -> list[str]:
-    """Ask the system's resolver."""
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    """Ask the system's resolver, in a thread of its own: it cannot be interrupted, and others do not wait."""
+    if guard.is_literal(host):
+        return [host]
+    thread = ThreadPoolExecutor(1, thread_name_prefix="resolve")
+    try:
+        question = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(thread, question)
+    finally:
+        thread.shutdown(wait=False)
     return [str(address[4][0]) for address in found]
 
 
@@ -50,11 +62,13 @@ class Pool:
         resolve: Resolve = resolve,
     ) -> None:
         self._origin = origin
-        self._allowed = allowed
+        self._watch = guard.Watch(origin=origin, allowed=allowed)
         self._clock = clock
         self._tls = tls
         self._resolve = resolve
-        self._was_public = False
+        self._resolving = asyncio.Lock()
+        self._addresses: tuple[str, ...] = ()
+        self._resolved_at = -FRESH
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
 
@@ -100,10 +114,7 @@ class Pool:
             raise UpstreamFault.unavailable(f"no connection: {error}", effect=Effect.NONE) from error
 
     async def _dial(self) -> Connection:
-        addresses = guard.check(
-            self._origin, await self._resolve(self._origin.host, self._origin.port), self._allowed
-        )
-        self._refuse_turned_inward(addresses)
+        addresses = await self._checked()
         last: OSError | None = None
         for number, address in enumerate(addresses):
             try:
@@ -112,6 +123,15 @@ class Pool:
             except OSError as error:
                 last = error
         raise OSError(f"{last}") from last
+
+    async def _checked(self) -> tuple[str, ...]:
+        """Addresses to connect to. Calls that come at the same moment share one answer."""
+        async with self._resolving:
+            if self._clock.monotonic() - self._resolved_at >= FRESH:
+                found = await self._resolve(self._origin.host, self._origin.port)
+                self._addresses = self._watch.check(found)
+                self._resolved_at = self._clock.monotonic()
+            return self._addresses
 
     async def _open(self, address: str) -> Connection:
         loop = asyncio.get_running_loop()
@@ -131,15 +151,6 @@ class Pool:
             raise
         self._all.add(connection)
         return connection
-
-    def _refuse_turned_inward(self, addresses: tuple[str, ...]) -> None:
-        """A name that once led to the internet does not lead into this network later (DNS rebinding)."""
-        public = all(guard.is_public(address) for address in addresses)
-        if self._was_public and not public:
-            raise UpstreamFault.unavailable(
-                f"{self._origin.host} turned from a public to a private address", effect=Effect.NONE
-            )
-        self._was_public = self._was_public or public
 
     def _keep(self, connection: Connection) -> None:
         if len(self._idle) < IDLE_CONNECTIONS:

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 import uvloop
@@ -69,8 +69,10 @@ class Runner:
         self.servers: dict[str, Server] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         """The latest life of each name, also of one that is being stopped."""
+        self._turns: dict[str, asyncio.Lock] = {}
+        """One process per name at a time: they share a directory and a user."""
         self._alive: set[Server] = set()
-        self._links: set[Link] = set()
+        self.links: set[Link] = set()
         self._work = work
         self._root = root
         self._timing = timing
@@ -96,14 +98,14 @@ class Runner:
                 finally:
                     door.close()
                     for task in (watchdog, *self._tasks.values()):  # 4
-                        task.cancel()
+                        _retire(task)
         finally:
             left = self._sweep(census.take(()).children)  # 5
             if left:
                 self._log.warning("runner.strays", killed=left)
 
     def _link(self) -> Link:
-        return Link(servers=self.servers, links=self._links, refused=self._refused)
+        return Link(servers=self.servers, links=self.links, refused=self._refused)
 
     def _refused(self, uid: int) -> None:
         self._log.warning("runner.peer_refused", uid=uid)
@@ -118,7 +120,7 @@ class Runner:
         entries = {entry.name: entry for entry in wanted.servers if entry.transport == "stdio"}
         for name in [name for name in self.servers if name not in entries]:
             del self.servers[name]
-            self._tasks[name].cancel()
+            _retire(self._tasks[name])
         for name, entry in list(entries.items())[:MAX_SERVERS]:
             if name not in self.servers or self.servers[name].entry != entry:
                 self._begin(entry, tasks)
@@ -126,7 +128,8 @@ class Runner:
             self._log.warning("runner.too_many_servers", configured=len(entries), most=MAX_SERVERS)
 
     def _begin(self, entry: ServerEntry, tasks: asyncio.TaskGroup) -> None:
-        before = self._tasks.get(entry.name)
+        if entry.name in self._tasks:
+            _retire(self._tasks[entry.name])
         server = Server(
             entry=entry,
             place=self._work / entry.name,
@@ -138,18 +141,17 @@ class Runner:
             log=self._log,
         )
         self.servers[entry.name] = server
-        self._tasks[entry.name] = tasks.create_task(self._run(server, before))
+        task = self._tasks[entry.name] = tasks.create_task(self._run(server))
+        task.add_done_callback(lambda _: server.close())
 
-    async def _run(self, server: Server, before: asyncio.Task[None] | None) -> None:
+    async def _run(self, server: Server) -> None:
         """Run a server once the process of its predecessor is gone."""
-        if before is not None:
-            before.cancel()
-            await asyncio.wait([before])
-        self._alive.add(server)
-        try:
-            await server.run()
-        finally:
-            self._alive.discard(server)
+        async with self._turns.setdefault(server.entry.name, asyncio.Lock()):
+            self._alive.add(server)
+            try:
+                await server.run()
+            finally:
+                self._alive.discard(server)
 
     def _uid(self, name: str) -> int | None:
         """A user for this server: the same in every run as long as its name and its neighbours stay."""
@@ -167,7 +169,7 @@ class Runner:
     def _announce(self, server: Server, event: Literal["list_changed", "state"]) -> None:
         if self.servers.get(server.entry.name, server) is not server:
             return  # an old life of a changed entry ends while the new one waits for it
-        for link in self._links:
+        for link in self.links:
             link.tell(server, event)
 
     async def _watch(self) -> None:
@@ -190,9 +192,14 @@ class Runner:
         return sum(census.kill_stray(pid) for pid in children if pid not in keepers)
 
 
-async def configurations(stream: int) -> AsyncIterator[bytes]:
-    """The lines of a pipe, until its other end is closed."""
-    reader = asyncio.StreamReader(limit=MAX_CONFIGURATION)
+def _retire(task: asyncio.Task[None]) -> None:
+    """Cancel once: a second time would cut short the orderly end of a server."""
+    if not task.cancelling():
+        task.cancel()
+
+
+async def configurations(stream: int, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """The lines of a pipe, until its other end is closed or the reader is told so."""
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(stream, "rb", closefd=False)
     )
@@ -217,14 +224,11 @@ def listen(path: Path) -> socket.socket:
 
 
 async def _main(path: Path, work: Path, log: Log) -> None:
-    task = cast("asyncio.Task[None]", asyncio.current_task())
+    reader = asyncio.StreamReader(limit=MAX_CONFIGURATION)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        asyncio.get_running_loop().add_signal_handler(number, reader.feed_eof)
     runner = Runner(work=work, root=os.geteuid() == 0, timing=Timing(), clock=SYSTEM, log=log)
-    try:
-        await runner.serve(listen(path), configurations(sys.stdin.fileno()))
-    except asyncio.CancelledError:
-        log.info("runner.signalled")
+    await runner.serve(listen(path), configurations(sys.stdin.fileno(), reader))
 
 
 def main(arguments: Sequence[str]) -> int:

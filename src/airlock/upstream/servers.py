@@ -143,21 +143,22 @@ class Server:
             self.process.kill()
 
     async def run(self) -> None:
-        """Keep it alive until cancelled; then stop it. Leaves no process behind, however it is left."""
-        try:
-            while True:
-                began = self._clock.monotonic()
-                state, reason = await self._attempt()
-                pause = self._rule.ended(lived=self._clock.monotonic() - began)
-                if state == "waiting" and pause.failed:
-                    state = "failed"
-                self._next_start = self._clock.monotonic() + pause.seconds
-                self._enter(state, reason)
-                if state == "refused":
-                    await asyncio.Event().wait()
-                await asyncio.sleep(pause.seconds)
-        finally:
-            self._enter("stopped", "it is not configured any more, or the gateway stops")
+        """Keep it alive until cancelled once; then stop it. Leaves no process behind."""
+        while True:
+            began = self._clock.monotonic()
+            state, reason = await self._attempt()
+            pause = self._rule.ended(lived=self._clock.monotonic() - began)
+            if state == "waiting" and pause.failed:
+                state = "failed"
+            self._next_start = self._clock.monotonic() + pause.seconds
+            self._enter(state, reason)
+            if state == "refused":
+                await asyncio.Event().wait()
+            await asyncio.sleep(pause.seconds)
+
+    def close(self) -> None:
+        """It does not run any more, or never did: nobody waits for it in vain."""
+        self._enter("stopped", "it is not configured any more, or the gateway stops")
 
     async def _attempt(self) -> tuple[State, str]:
         """One life: the state it leaves behind, and why."""

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 UID_FIRST = 61000
 UID_COUNT = 184
 """61000-61183: within what small user namespaces map, and outside the ranges that systemd hands out."""
-REAP_BOUND = 2.0
-"""Seconds beyond the keeper's own bound."""
 
 
 class CannotStart(Exception):
@@ -37,10 +35,12 @@ class CannotStart(Exception):
 
 
 class Grace(msgspec.Struct, frozen=True, kw_only=True):
-    """How long a server may take to end by itself: after its input closed, and after SIGTERM."""
+    """How long a server may take to end: after its input closed, after SIGTERM, and after SIGKILL."""
 
     closed: float = 5.0
     terminated: float = 5.0
+    killed: float = launcher.KILL_BOUND + 2.0
+    """Longer than the keeper takes to give up."""
 
 
 class Ended(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,7 +148,7 @@ class Process:
             self._order(b"T")
             if not await self._within(grace.terminated):
                 self._order(b"K")
-                if not await self._within(launcher.KILL_BOUND + REAP_BOUND):
+                if not await self._within(grace.killed):
                     self._keeper.kill()
         return await self.ended
 

@@ -82,14 +82,10 @@ class StdioUpstream:
                 progress=progress,
             )
 
-        def heard(line: bytes) -> None:
-            if notify is not None:
-                _relay(line, token, notify)
-
         permit = await self.gate.enter(request.deadline)
         failed: bool | None = None
         try:
-            answer = await self._ask(head, _encode(params), request.deadline, heard)
+            answer = await self._ask(head, _encode(params), request.deadline, _heard(token, notify))
             failed = False
         except UpstreamFault:
             failed = True
@@ -142,11 +138,16 @@ def _ignore(line: bytes) -> None:
     """Nobody listens to what comes before this answer."""
 
 
-def _relay(line: bytes, token: object, notify: Notify) -> None:
-    """Pass a notification on under the caller's own token; one that is not proper MCP is dropped."""
-    try:
-        message = dialogue.read_message(line)
-    except UpstreamFault:
-        return
-    params = message.get("params", {})
-    notify(message["method"], {**params, "progressToken": token})
+def _heard(token: object, notify: Notify | None) -> Callable[[bytes], None]:
+    """Passes notifications on under the caller's own token; one that is not proper MCP is dropped."""
+    if notify is None:
+        return _ignore
+
+    def heard(line: bytes) -> None:
+        try:
+            message = dialogue.read_message(line)
+        except UpstreamFault:
+            return
+        notify(message["method"], {**message.get("params", {}), "progressToken": token})
+
+    return heard

@@ -1,8 +1,10 @@
 """A stdio MCP server that misbehaves on request. Standard library only, for any Python 3.
 
-`toy.py [legacy|modern|mute|fragile|slow|alien|incompatible]`: how it meets `server/discover`. Its tools are the
-functions below.
+`toy.py [legacy|modern|mute|fragile|slow|alien|incompatible]`: how it meets `server/discover`. Its tools are
+the functions below.
 """
+
+from __future__ import annotations
 
 import json
 import os
@@ -11,42 +13,46 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
+from typing import Any
+
+Params = dict[str, Any]
 
 ERA = sys.argv[1] if len(sys.argv) > 1 else "legacy"
-CANCELLED = []
-ANSWERED = {}
-HOARD = []
+CANCELLED: list[int] = []
+ASKING: list[int] = []
+HOARD: list[bytearray] = []
 LOCK = threading.Lock()
 
 
-def say(message):
+def say(message: Params) -> None:
     write(json.dumps(message))
 
 
-def write(text):
+def write(text: str) -> None:
     with LOCK:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()
 
 
-def answer(number, result):
+def answer(number: int, result: Params) -> None:
     say({"jsonrpc": "2.0", "id": number, "result": result})
 
 
-def text(number, value):
+def text(number: int, value: Any) -> None:
     answer(number, {"content": [{"type": "text", "text": json.dumps(value)}]})
 
 
-def echo(number, params):
+def echo(number: int, params: Params) -> None:
     text(number, params)
 
 
-def later(number, params):
+def later(number: int, params: Params) -> None:
     delay = params["arguments"]["seconds"]
     threading.Timer(delay, lambda: text(number, params["arguments"])).start()
 
 
-def whoami(number, params):
+def whoami(number: int, params: Params) -> None:
     text(
         number,
         {
@@ -63,19 +69,19 @@ def whoami(number, params):
             "nproc": resource.getrlimit(resource.RLIMIT_NPROC),
             "core": resource.getrlimit(resource.RLIMIT_CORE),
             "fds": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
-            "status": open("/proc/self/status").read(),
+            "status": Path("/proc/self/status").read_text(),
         },
     )
 
 
-def read(number, params):
+def read(number: int, params: Params) -> None:
     try:
-        text(number, open(params["arguments"]["path"]).read())
+        text(number, Path(params["arguments"]["path"]).read_text())
     except OSError as problem:
         text(number, {"errno": problem.errno})
 
 
-def progress(number, params):
+def progress(number: int, params: Params) -> None:
     token = params["_meta"]["progressToken"]
     for step in range(params["arguments"]["steps"]):
         body = {"progressToken": token, "progress": step, "message": params["arguments"]["marker"]}
@@ -83,83 +89,88 @@ def progress(number, params):
     text(number, params["arguments"]["marker"])
 
 
-def noise(number, params):
+def noise(number: int, params: Params) -> None:
     say({"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "psst"}})
-    say({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": 999, "progress": 1}})
+    say(
+        {
+            "jsonrpc": "2.0",
+            "method": "notifications/progress",
+            "params": {"progressToken": 999, "progress": 1},
+        }
+    )
     say({"jsonrpc": "2.0", "method": "notifications/progress", "params": {}})
     say({"jsonrpc": "2.0", "id": 4711, "result": {"for": "nobody"}})
     say({"jsonrpc": "2.0", "id": "1", "result": {"for": "nobody"}})
     text(number, "done")
 
 
-def ask(number, params):
-    done = ANSWERED["question"] = threading.Event()
-    ANSWERED["waiting"] = (number, done)
+def ask(number: int, params: Params) -> None:
+    ASKING.append(number)
     say({"jsonrpc": "2.0", "id": "question", "method": params["arguments"]["method"], "params": {}})
 
 
-def changed(number, params):
+def changed(number: int, params: Params) -> None:
     for _ in range(params["arguments"]["times"]):
         say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
     text(number, "done")
 
 
-def cancelled(number, params):
+def cancelled(number: int, params: Params) -> None:
     text(number, CANCELLED)
 
 
-def hang(number, params):
+def hang(number: int, params: Params) -> None:
     return
 
 
-def late(number, params):
+def late(number: int, params: Params) -> None:
     threading.Timer(params["arguments"]["seconds"], lambda: text(number, "too late")).start()
 
 
-def leave(number, params):
+def leave(number: int, params: Params) -> None:
     sys.stderr.write("leaving\n")
     sys.stderr.flush()
     os._exit(params["arguments"].get("code", 3))
 
 
-def answer_and_leave(number, params):
+def answer_and_leave(number: int, params: Params) -> None:
     text(number, "last words")
     os._exit(0)
 
 
-def nan(number, params):
-    write('{"jsonrpc":"2.0","id":%d,"result":{"content":[],"value":NaN}}' % number)
+def nan(number: int, params: Params) -> None:
+    write(f'{{"jsonrpc":"2.0","id":{number},"result":{{"content":[],"value":NaN}}}}')
 
 
-def duplicate(number, params):
-    write('{"jsonrpc":"2.0","id":%d,"result":{"content":[],"content":[1]}}' % number)
+def duplicate(number: int, params: Params) -> None:
+    write(f'{{"jsonrpc":"2.0","id":{number},"result":{{"content":[],"content":[1]}}}}')
 
 
-def both(number, params):
-    write('{"jsonrpc":"2.0","id":%d,"result":{},"error":{"code":1,"message":""}}' % number)
+def both(number: int, params: Params) -> None:
+    write(f'{{"jsonrpc":"2.0","id":{number},"result":{{}},"error":{{"code":1,"message":""}}}}')
 
 
-def raw(number, params):
+def raw(number: int, params: Params) -> None:
     write(params["arguments"]["line"])
     text(number, "done")
 
 
-def garbage(number, params):
+def garbage(number: int, params: Params) -> None:
     for line in range(params["arguments"]["lines"]):
-        write("this is no JSON %d" % line)
+        write(f"this is no JSON {line}")
     text(number, "done")
 
 
-def flood(number, params):
+def flood(number: int, params: Params) -> None:
     while True:
         write("x" * 4096)
 
 
-def long_line(number, params):
+def long_line(number: int, params: Params) -> None:
     text(number, "x" * params["arguments"]["bytes"])
 
 
-def complain(number, params):
+def complain(number: int, params: Params) -> None:
     arguments = params["arguments"]
     for _ in range(arguments["lines"]):
         sys.stderr.write(arguments["line"] + "\n")
@@ -167,30 +178,30 @@ def complain(number, params):
     text(number, "done")
 
 
-def deaf(number, params):
+def deaf(number: int, params: Params) -> None:
     text(number, "done")
     time.sleep(params["arguments"]["seconds"])
 
 
-def close_output(number, params):
+def close_output(number: int, params: Params) -> None:
     os.close(1)
     time.sleep(3600)
 
 
-def swell(number, params):
+def swell(number: int, params: Params) -> None:
     HOARD.append(bytearray(os.urandom(1) * (params["arguments"]["mib"] << 20)))
     text(number, "done")
 
 
-def stubborn(number, params):
+def stubborn(number: int, params: Params) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     os.environ["STUBBORN"] = "1"
     text(number, os.getpid())
 
 
-def daemons(number, params):
+def daemons(number: int, params: Params) -> None:
     """Double-forked, in sessions of their own, deaf to SIGTERM."""
-    pids = []
+    pids: list[int] = []
     for _ in range(params["arguments"]["count"]):
         reader, writer = os.pipe()
         child = os.fork()
@@ -212,13 +223,37 @@ def daemons(number, params):
 
 
 TOOLS = [
-    echo, later, whoami, read, progress, noise, ask, changed, cancelled, hang, late, leave, answer_and_leave, nan,
-    duplicate, both, raw, garbage, flood, long_line, complain, deaf, close_output, swell, stubborn, daemons,
-]  # fmt: skip
+    echo,
+    later,
+    whoami,
+    read,
+    progress,
+    noise,
+    ask,
+    changed,
+    cancelled,
+    hang,
+    late,
+    leave,
+    answer_and_leave,
+    nan,
+    duplicate,
+    both,
+    raw,
+    garbage,
+    flood,
+    long_line,
+    complain,
+    deaf,
+    close_output,
+    swell,
+    stubborn,
+    daemons,
+]
 CALLS = {tool.__name__: tool for tool in TOOLS}
 
 
-def discover(number):
+def discover(number: int) -> None:
     found = {
         "resultType": "complete",
         "supportedVersions": ["2026-07-28"],
@@ -237,7 +272,7 @@ def discover(number):
         say({"jsonrpc": "2.0", "id": number, "error": {"code": -32603, "message": "what?"}})
 
 
-def initialize(number):
+def initialize(number: int) -> None:
     if ERA in {"modern", "slow"}:
         say({"jsonrpc": "2.0", "id": number, "error": {"code": -32601, "message": "not in this era"}})
         return
@@ -246,11 +281,11 @@ def initialize(number):
     answer(number, {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info})
 
 
-def handle(message):
-    method, number, params = message.get("method"), message.get("id"), message.get("params", {})
+def handle(message: Params) -> None:
+    method, params = message.get("method"), message.get("params", {})
+    number: int = message.get("id", 0)
     if method is None:
-        waiting, _ = ANSWERED.pop("waiting")
-        text(waiting, message)
+        text(ASKING.pop(), message)
     elif method == "server/discover":
         discover(number)
     elif method == "initialize":
@@ -266,7 +301,7 @@ def handle(message):
         CALLS[params["name"]](number, params)
 
 
-def main():
+def main() -> None:
     if ERA == "slow":
         time.sleep(1)
     for line in sys.stdin:

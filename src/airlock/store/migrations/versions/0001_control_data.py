@@ -1,4 +1,4 @@
-"""Pins, revocations, ended sessions and the versions of parts."""
+"""Pins and their approvals, revocations, ended sessions and the versions of parts."""
 
 from __future__ import annotations
 
@@ -38,6 +38,17 @@ def upgrade() -> None:
         unique=True,
         sqlite_where=sa.text("state = 'pinned'"),
         postgresql_where=sa.text("state = 'pinned'"),
+    )
+    op.create_table(
+        "approvals",
+        sa.Column("n", sa.Integer, primary_key=True),
+        sa.Column("server", sa.Text, nullable=False),
+        sa.Column("tenant", sa.Text, nullable=False),
+        sa.Column("tool", sa.Text, nullable=False),
+        sa.Column("digest", sa.Text, nullable=False),
+        sa.Column("replaced", sa.Text, nullable=False),
+        sa.Column("decided_at", sa.Float(53), nullable=False),
+        sa.Column("decided_by", sa.Text, nullable=False),
     )
     op.create_table(
         "revocations",

@@ -1,0 +1,33 @@
+# Everything that is done here more than once. `make` alone says what there is.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check fmt lock clean
+
+BIN := .venv/bin
+
+help: ## Say what there is.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv and .parts; quick when nothing changed.
+	@scripts/setup.sh all
+
+run: ## Start the demo deployment on 127.0.0.1:8080 (PORT=N: another port).
+	@scripts/setup.sh run
+	@exec $(BIN)/python examples/demo/run.py
+
+test: setup ## Run every test, with the bars of coverage.
+	@scripts/test.sh
+
+check: setup ## Format, lint, types, layers, documents, shell.
+	@scripts/check.sh
+
+fmt: setup ## Format, and repair what can be repaired.
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock: setup ## Resolve all dependencies anew.
+	@scripts/lock.sh
+
+clean: ## Remove what setup and tests made. The data of a demo run stays.
+	rm -rf .venv .parts .cache .coverage .coverage.* .hypothesis .pytest_cache .ruff_cache .import_linter_cache
+	find src tests scripts examples -name __pycache__ -type d -prune -exec rm -rf {} +

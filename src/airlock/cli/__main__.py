@@ -1,0 +1,5 @@
+"""`python -m airlock.cli`: the same as `airlock`."""
+
+from airlock.cli import main
+
+main()

@@ -1,0 +1,203 @@
+"""`airlock policy`: check, test, explain and show a policy; see which one is in force.
+
+PATH is a directory or `.tar.gz`; without it, the policy of the configuration, and without one there the
+starter policy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from airlock.core.config import Config
+from airlock.core.errors import ConfigError
+from airlock.core.settings import environment, load
+from airlock.policy.bundle import Bundle, load_bundle
+from airlock.policy.problem import PolicyRejected, Problem
+
+REFUSED = 1
+UNUSABLE = 2
+EXITS = {"allow": 0, "deny": REFUSED, "fault": 3, "approval": 4}
+
+app = typer.Typer(help="The policy: check, test, explain, show.", no_args_is_help=True)
+
+PolicyPath = Annotated[Path | None, typer.Argument(help="Directory or .tar.gz of the policy.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file of the gateway.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.callback()
+def policy() -> None:
+    """Check, test, explain and show a policy; see which one is in force."""
+
+
+@app.command()
+def check(*, path: PolicyPath = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Compile, check capabilities and try the policy. Exit code 1: refused; 2: cannot be read."""
+    bundle = _bundle(path, config)
+    from airlock.policy.check import check_bundle
+
+    try:
+        verdict = check_bundle(bundle)
+    except PolicyRejected as rejected:
+        _print(as_json, _report(bundle, rejected.findings, ()), _lines(rejected.findings, "refused"))
+        raise typer.Exit(REFUSED) from rejected
+    report = _report(bundle, (), verdict.warnings) | {"p99_ms": verdict.p99_ms, "max_ms": verdict.max_ms}
+    fine = f"{bundle.origin}: fine, revision {bundle.revision[:12]}, p99 {verdict.p99_ms:.2f} ms"
+    _print(as_json, report, [*_lines(verdict.warnings, "warning"), fine])
+
+
+@app.command()
+def test(*, path: PolicyPath = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Run the tests of the policy. Exit code 1: one failed, or there are none; 2: cannot be read."""
+    bundle = _checked(path, config)
+    from airlock.policy.suite import run_tests
+
+    results = run_tests(bundle)
+    lines = [
+        f"{'ok    ' if test.passed else 'FAILED'} {test.file}:{test.line} {test.name}"
+        + (f": {test.detail}" if test.detail else "")
+        for test in results.tests
+    ]
+    failed = sum(not test.passed for test in results.tests)
+    lines.append(
+        f"{len(results.tests)} tests, {failed} failed" if results.tests else "no tests: that is a failure"
+    )
+    answer = {"passed": results.passed, "revision": bundle.revision, "tests": results.tests}
+    _print(as_json, answer, lines)
+    raise typer.Exit(0 if results.passed else REFUSED)
+
+
+@app.command()
+def explain(
+    *,
+    question: Annotated[
+        Path, typer.Option("--input", help="JSON file: the input, or the part of it that differs.")
+    ],
+    path: PolicyPath = None,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why the policy decides so. Exit code 0: allow; 1: deny; 3: cannot decide; 4: waits for a person."""
+    from airlock.policy.explain import explain as explain_decision
+    from airlock.policy.sample import complete
+
+    bundle = _checked(path, config)
+    try:
+        asked = complete(msgspec.json.decode(question.read_bytes(), type=dict[str, Any]))
+    except (OSError, ValueError) as error:
+        raise _stop(f"{question}: {error}") from error
+    found = explain_decision(bundle, asked)
+    lines = [f"{found.outcome}: {found.reason}", f"rule: {found.rule or '-'}", f"revision: {found.revision}"]
+    lines += [f"detail: {found.detail}"] if found.detail else []
+    lines += ["it looked at (input named on the lines that were evaluated):"]
+    lines += [f"  {seen.path} = {_json(seen.value)}   {seen.file}:{seen.line}" for seen in found.looked_at]
+    if flip := found.flip:
+        lines.append(f"with {flip.path} = {_json(flip.to)} the answer is {flip.outcome}: {flip.reason}")
+    else:
+        lines.append("no single change of tenant, pin, role, read_only or sensitivity changes the answer")
+    _print(as_json, found, lines)
+    raise typer.Exit(EXITS[found.outcome])
+
+
+@app.command()
+def show(*, path: PolicyPath = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Print the policy, file by file."""
+    bundle = _bundle(path, config)
+    files = {name: text.decode() for name, text in bundle.files.items()}
+    lines = [f"# {name}\n{text}" for name, text in files.items()]
+    _print(as_json, {"origin": bundle.origin, "revision": bundle.revision, "files": files}, lines)
+
+
+@app.command()
+def status(
+    *,
+    config: ConfigFile = None,
+    token: Annotated[str, typer.Option(help="Token of an admin.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Which policy is in force: of the running gateway, or else what the configured files would be.
+
+    Exit code 0: the configured policy is usable and, where a gateway runs, in force; 1: it is not; 2: the
+    files or the gateway cannot be asked.
+    """
+    from airlock.cli import api
+
+    settings = _settings(config)
+    bundle = _bundle(None, config)
+    findings = _findings(bundle)
+    try:
+        running = api.get(settings, "/admin/policy/status", token=token, environ=environment())
+    except ConfigError as error:
+        raise _stop(str(error)) from error
+    in_force = running is not None and running.get("active_sha256") == bundle.revision
+    answer = _report(bundle, findings, ()) | {"running": running, "in_force": in_force}
+    lines = [f"configured: {bundle.origin}, revision {bundle.revision}", *_lines(findings, "refused")]
+    lines.append("running: no gateway answers" if running is None else f"running: {_json(running)}")
+    lines += ["the running gateway decides by another revision"] if running and not in_force else []
+    _print(as_json, answer, lines)
+    raise typer.Exit(REFUSED if findings or (running and not in_force) else 0)
+
+
+def _settings(config: Path | None) -> Config:
+    try:
+        return load(config, environment()).config
+    except ConfigError as error:
+        raise _stop(str(error)) from error
+
+
+def _bundle(path: Path | None, config: Path | None) -> Bundle:
+    configured = _settings(config).policy.path if path is None else None
+    try:
+        return load_bundle(path or (Path(configured) if configured else None))
+    except ConfigError as error:
+        raise _stop(str(error)) from error
+
+
+def _checked(path: Path | None, config: Path | None) -> Bundle:
+    """A policy that was tried in a child, so that it cannot hang or crash this process."""
+    bundle = _bundle(path, config)
+    findings = _findings(bundle)
+    if findings:
+        raise _stop("\n".join(_lines(findings, "refused")), REFUSED)
+    return bundle
+
+
+def _findings(bundle: Bundle) -> tuple[Problem, ...]:
+    from airlock.policy.check import check_bundle
+
+    try:
+        check_bundle(bundle)
+    except PolicyRejected as rejected:
+        return rejected.findings
+    return ()
+
+
+def _report(bundle: Bundle, findings: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> dict[str, Any]:
+    return {
+        "usable": not findings,
+        "origin": bundle.origin,
+        "revision": bundle.revision,
+        "problems": findings,
+        "warnings": warnings,
+    }
+
+
+def _lines(problems: tuple[Problem, ...], word: str) -> list[str]:
+    return [f"{word}: {problem}" for problem in problems]
+
+
+def _print(as_json: bool, answer: object, lines: list[str]) -> None:
+    typer.echo(_json(answer) if as_json else "\n".join(lines))
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _stop(why: str, code: int = UNUSABLE) -> typer.Exit:
+    typer.echo(f"airlock policy: {why}", err=True)
+    return typer.Exit(code)

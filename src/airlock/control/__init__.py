@@ -1,1 +1,0 @@
-"""SARK, the control plane: what operators approve and change."""

@@ -1,1 +1,0 @@
-"""Finding and replacing what must not pass."""
