@@ -1,7 +1,7 @@
 # Everything that is done here more than once. `make` alone says what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fmt lock clean
+.PHONY: help setup run test check fmt docs lock clean
 
 BIN := .venv/bin
 
@@ -24,6 +24,10 @@ check: setup ## Format, lint, types, layers, documents, shell.
 fmt: setup ## Format, and repair what can be repaired.
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: setup ## Write the documents that are made from the program.
+	@$(BIN)/python scripts/cli_docs.py > docs/cli.md.new
+	@mv docs/cli.md.new docs/cli.md
 
 lock: setup ## Resolve all dependencies anew.
 	@scripts/lock.sh

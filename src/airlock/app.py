@@ -207,7 +207,7 @@ def compose(
         admit=Admit(),
         authorize=authorize,
         redact_request=redact_request(clock, lambda: f"p{next(tokens)}"),
-        forward=Forward(upstreams=upstreams, live=live, clock=clock),
+        forward=Forward(upstreams=upstreams, live=live, clock=clock, stale=watch.wake),
         redact_response=redact_response,
         record=record,
         answer=Answers(visible=authorize.visible, sessions=sessions, record=record, clock=clock),

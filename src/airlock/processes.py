@@ -43,8 +43,6 @@ class Kept:
         line_is_stdin: bool = False,
     ) -> None:
         self.name = name
-        self.pid = 0
-        self.starts = 0
         self._command = command
         self._talk = talk
         self._clock = clock
@@ -54,43 +52,47 @@ class Kept:
         self._stopping = False
         self._process: asyncio.subprocess.Process | None = None
 
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.returncode is None
-
     async def keep(self) -> None:
         """Run the process until `stop`; start it again whenever it ends by itself."""
         pause = BACKOFF_LEAST
         while not self._stopping:
             started = self._clock.monotonic()
-            code = await self._once()
+            ended = await self._once()
             if self._stopping:
                 return
             lived = self._clock.monotonic() - started
-            self._log.error("lifecycle", what="process_died", process=self.name, code=code)
+            self._log.error("lifecycle", what="process_died", process=self.name, code=ended)
             pause = BACKOFF_LEAST if lived >= HEALTHY else min(pause * 2, BACKOFF_MOST)
             await asyncio.sleep(pause)
 
-    async def _once(self) -> int:
+    async def _once(self) -> int | str:
+        """One life: its exit status, or why it could not be started (tried again like a death)."""
         ours, theirs = socket.socketpair()
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                *self._command(theirs.fileno()),
-                stdin=theirs.fileno() if self._line_is_stdin else asyncio.subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), *self._pass_fds),
-                start_new_session=True,
-            )
+            process = await self._started(theirs)
+        except OSError as error:
+            ours.close()
+            return error.strerror or "not started"
         finally:
             theirs.close()
-        self.pid = self._process.pid
-        self.starts += 1
+        self._process = process
+        if self._stopping:  # told while the process was being made
+            process.terminate()
         channel = await Channel.over(ours)
         async with asyncio.TaskGroup() as group:
             talking = group.create_task(_speak(self._talk, channel))
-            code = await self._process.wait()
+            code = await process.wait()
             talking.cancel()
         channel.close()
         return code
+
+    async def _started(self, line: socket.socket) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *self._command(line.fileno()),
+            stdin=line.fileno() if self._line_is_stdin else asyncio.subprocess.DEVNULL,
+            pass_fds=(line.fileno(), *self._pass_fds),
+            start_new_session=True,
+        )
 
     async def stop(self, *, within: float) -> None:
         """SIGTERM, and SIGKILL for what is still there `within` seconds later."""

@@ -63,6 +63,7 @@ class Supervisor:
         self._parts: dict[str, Message] = {}
         self._refused: Message | None = None
         self._runner_line: Channel | None = None
+        self._hangup = asyncio.Event()
         self._drain = asyncio.Event()
         self._ready = asyncio.Event()
 
@@ -75,7 +76,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._drain.set)
         loop.add_signal_handler(signal.SIGINT, self._drain.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: group.create_task(self.reload()))
+        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         await asyncio.to_thread(self._retire)
         runner, projector = self._runner(), self._projector()
         self._workers = [self._worker(slot, listener) for slot in range(config.server.workers)]
@@ -83,9 +84,13 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 for process in (projector, runner, *self._workers):
                     group.create_task(process.keep())
-                group.create_task(self._announce(host, port))
+                own = [
+                    group.create_task(work) for work in (self._announce(host, port), self._reload_when_told())
+                ]
                 await self._drain.wait()
                 self._log.info("lifecycle", what="draining")
+                for task in own:
+                    task.cancel()
                 patience = config.server.drain + STOP
                 await asyncio.gather(*(worker.stop(within=patience) for worker in self._workers))
                 await runner.stop(within=STOP + 10)
@@ -96,13 +101,21 @@ class Supervisor:
         self._log.info("lifecycle", what="stopped")
         return 0
 
+    async def _reload_when_told(self) -> None:
+        """One reload at a time: of two that overlap, the older could win."""
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            await self.reload()
+
     async def reload(self) -> None:
         """Validate the whole new plan, then hand it to every worker; or keep the running one and say why."""
         try:
             plan = await asyncio.to_thread(self._read_plan)
             refuse_fixed(self._plan.loaded.config, plan.loaded.config)
-        except ConfigError as error:
-            self._refused = {"where": error.where, "what": str(error), "at": rfc3339(self._clock.wall())}
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the new plan, the running one stays
+            where = error.where if isinstance(error, ConfigError) else type(error).__name__
+            self._refused = {"where": where, "what": str(error), "at": rfc3339(self._clock.wall())}
             self._log.error("config_change", result="refused", error=str(error))
             self._tell_world()
             return

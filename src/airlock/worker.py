@@ -201,19 +201,20 @@ class Worker:
 
     async def _follow_store(self, gateway: Gateway) -> None:
         """Take over what other processes changed in the store."""
-        seen: dict[str, int] = {}
+        seen = await asyncio.to_thread(gateway.store.versions)
         while True:
+            await asyncio.sleep(POLL)
             try:
                 found = await asyncio.to_thread(gateway.store.versions)
                 if found != seen:
                     await self._take_over(gateway, {part for part in found if found[part] != seen.get(part)})
                     seen = found
+                await record_approvals(gateway.store, self._writer)
                 self._store_trouble = ""
             except TimeoutError:
                 self._store_trouble = "an approval could not be recorded in time"
             except Fault as fault:
                 self._store_trouble = fault.detail or fault.reason
-            await asyncio.sleep(POLL)
 
     async def _take_over(self, gateway: Gateway, changed: set[str]) -> None:
         if changed & {"revocations", "sessions"}:
@@ -223,7 +224,6 @@ class Worker:
             gateway.live.cut(lambda call: _revoked(call, fresh))
         if "pins" in changed:
             gateway.watch.wake_all()
-            await record_approvals(gateway.store, self._writer)
 
     async def _housekeeping(self, gateway: Gateway) -> None:
         swept = self._clock.monotonic()
@@ -247,7 +247,7 @@ class Worker:
         not_ready = ", ".join(self._start["not_ready"])
         audit = self._writer.healthy()
         projector = gateway.world.parts.get("projector", {})
-        behind = str(projector.get("error") or "")
+        behind = str(projector.get("error") or projector.get("refused") or "")
         down = ", ".join(
             f"{name}: {server.state}"
             for name, server in gateway.current.get().registry.servers.items()

@@ -71,7 +71,13 @@ class Log:
     def fill(self, rows: int, **fields: Any) -> None:
         """A `chain_open`, if there is none yet, then that many calls."""
         if self.chain.seq == 0:
-            self.append(Event(event_type="system", action="chain_open", metadata={"version": "test"}))
+            self.append(
+                Event(
+                    event_type="system",
+                    action="chain_open",
+                    metadata={"version": "test", "origin": f"test/{self.uid}"},
+                )
+            )
         for number in range(rows):
             self.append(call(number, **fields))
 

@@ -138,6 +138,16 @@ def test_a_chain_that_ended_in_order_is_no_gap(log: Log, farewell: str) -> None:
     assert found(log) == []
 
 
+def test_a_chain_that_another_continues_is_no_gap(log: Log, new_log: Callable[..., Log]) -> None:
+    log.release()
+    other = new_log()
+    old = {"chain_uid": log.uid, "seq": 10, "hash": log.chain.hash}
+    other.append(Event(event_type="system", action="chain_open", metadata={"predecessor": old}))
+    log.project()
+    assert found(log) == []
+    assert log.rows("SELECT COUNT(*) FROM audit_chains WHERE closed_at IS NOT NULL") == [(1,)]
+
+
 def test_outcomes_in_the_spool_are_a_gap(log: Log) -> None:
     sealed = log.append(intent(1, "outcome"))[0]
     log.project()

@@ -49,7 +49,7 @@ def drain(projection: Projection) -> int:
 
 def test_rows_head_and_line_of_the_chain_stand_together(log: Log) -> None:
     assert log.rows("SELECT chain_uid, origin, closed_at, head_seq, head_hash FROM audit_chains") == [
-        (log.uid, f"airlock.local/audit/{log.uid}", None, 10, log.chain.hash)
+        (log.uid, f"test/{log.uid}", None, 10, log.chain.hash)
     ]
     assert log.rows("SELECT COUNT(*), MAX(seq) FROM audit_log") == [(10, 10)]
 
@@ -243,12 +243,12 @@ def test_damage_stops_the_chain_after_what_is_whole_until_it_is_repaired(
 )
 def test_a_first_record_that_is_no_entry_of_its_chain_is_refused(log: Log, entry: bytes, what: str) -> None:
     with closing(database.open_writer(log.path)) as db, pytest.raises(ChainRefused, match=what):
-        store(db, "u", None, [Record(1, entry, b"", 0)], origin="o")
+        store(db, "u", None, [Record(1, entry, b"", 0)])
 
 
 def test_a_rebuild_from_unreadable_rest_is_refused(log: Log) -> None:
     with closing(database.open_writer(log.path)) as db, pytest.raises(ChainRefused, match="record 5"):
-        store(db, "u", None, [Record(5, b"[]", b"", 0)], origin="o")
+        store(db, "u", None, [Record(5, b"[]", b"", 0)])
 
 
 def test_what_links_is_stored_before_what_does_not(log: Log) -> None:
@@ -256,7 +256,7 @@ def test_what_links_is_stored_before_what_does_not(log: Log) -> None:
     good, bad = list(journal.history(log.journals / log.uid))[-2:]
     head = Head(10, log.rows("SELECT head_hash FROM audit_chains")[0][0])
     with closing(database.open_writer(log.path)) as db:
-        stored = store(db, log.uid, head, [good, bad._replace(personal=b"{}")], origin="o")
+        stored = store(db, log.uid, head, [good, bad._replace(personal=b"{}")])
     assert (stored.count, "record 12 cannot be read" in stored.defect) == (1, True)
 
 

@@ -85,6 +85,14 @@ def change_head_hash(log: Log) -> None:
     log.tamper("UPDATE audit_chains SET head_hash = lower(hex(randomblob(32)))")
 
 
+def change_origin(log: Log) -> None:
+    log.tamper("UPDATE audit_chains SET origin = 'another'")
+
+
+def invent_predecessor(log: Log) -> None:
+    log.tamper("UPDATE audit_chains SET predecessor = '{}'")
+
+
 def drop_chain_line(log: Log) -> None:
     log.tamper("DELETE FROM audit_chains")
 
@@ -238,6 +246,8 @@ CAUGHT: list[tuple[Callable[[Log], None], set[str], int | None]] = [
     (delete_row, {"V-LINK"}, 1),
     (cut_tail_but_not_head, {"V-SIZE"}, 0),
     (change_head_hash, {"V-LINK"}, 0),
+    (change_origin, {"V-COLUMN"}, 0),
+    (invent_predecessor, {"V-COLUMN"}, 0),
     (drop_chain_line, {"V-SIZE"}, 0),
     (drop_prefix, {"V-LINK"}, 0),
     (fork_at_the_end, {"V-FORK"}, 0),
@@ -283,8 +293,8 @@ def insert(log: Log, entry: bytes, n: int) -> None:
     parsed = rows.read(entry)
     with closing(sqlite3.connect(log.path)) as db, db:
         db.execute(
-            "INSERT INTO audit_log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-            " ?, ?, ?)",
+            "INSERT INTO audit_log VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+            " ?, ?, ?, ?, ?, ?)",
             rows.link(n, parsed, entry) + rows.columns(parsed),
         )
 

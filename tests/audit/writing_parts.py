@@ -140,22 +140,27 @@ class SimHandle:
         self._volume = volume
         self._name = name
         self._file = file
-        self.closed = False
+        self.usable = True
+        """False once it was closed, or an operation on it failed: whoever goes on using it trusts a liar."""
 
     def write(self, offset: int, data: bytes) -> None:
-        assert not self.closed
+        assert self.usable
         try:
             self._volume.step("write", self._name)
         except PowerLoss:
             self._file.write(offset, data)
             raise
+        except OSError:
+            self.usable = False
+            raise
         self._file.write(offset, data)
 
     def flush(self) -> None:
-        assert not self.closed
+        assert self.usable
         try:
             self._volume.step("flush", self._name)
         except OSError:
+            self.usable = False
             self._file.fail_flush()
             raise
         if not self._volume.lying:
@@ -167,23 +172,42 @@ class SimHandle:
         self._file.dirty.append((size, None))
 
     def close(self) -> None:
-        self.closed = True
+        self.usable = False
+
+
+class Shelf:
+    """What a simulated directory holds, whoever has it open."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, SimFile] = {}
+        self.stored: dict[str, SimFile] = {}
+        self.holder: SimDirectory | None = None
+        self.published = 0
 
 
 class SimDirectory:
-    """A simulated chain directory."""
+    """A simulated chain directory, as one opened it."""
 
-    def __init__(self, volume: SimVolume, name: str) -> None:
+    def __init__(self, volume: SimVolume, name: str, shelf: Shelf) -> None:
         self._volume = volume
         self._name = name
-        self.files: dict[str, SimFile] = {}
-        self.stored: dict[str, SimFile] = {}
-        self.held = False
-        self.published = 0
+        self.shelf = shelf
 
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def files(self) -> dict[str, SimFile]:
+        return self.shelf.files
+
+    @property
+    def published(self) -> int:
+        return self.shelf.published
+
+    @property
+    def held(self) -> bool:
+        return self.shelf.holder is not None
 
     def names(self) -> list[str]:
         return list(self.files)
@@ -215,7 +239,7 @@ class SimDirectory:
         self._volume.step("sync", self._name)
         if self._volume.lying_sync:
             return
-        self.stored = dict(self.files)
+        self.shelf.stored = dict(self.files)
 
     def space(self) -> Space:
         self._volume.step("space", self._name)
@@ -224,26 +248,28 @@ class SimDirectory:
     def lock(self) -> bool:
         if self.held:
             return False
-        self.held = True
+        self.shelf.holder = self
         return True
 
     def publish(self, seq: int) -> None:
-        self.published = seq
+        self.shelf.published = seq
 
     def close(self) -> None:
-        self.held = False
+        if self.shelf.holder is self:
+            self.shelf.holder = None
 
     def lose_power(self, rng: random.Random) -> None:
         """Each name that was not synced is there or not; what a flush did not cover is torn."""
         kept: dict[str, SimFile] = {}
-        for name in {*self.files, *self.stored}:
-            before, after = self.stored.get(name), self.files.get(name)
+        stored = self.shelf.stored
+        for name in sorted({*self.files, *stored}):
+            before, after = stored.get(name), self.files.get(name)
             file = before if before is not after and rng.random() < 0.5 else after
             if file is not None:
                 kept[name] = file
-        for file in {id(file): file for file in (*self.files.values(), *self.stored.values())}.values():
+        for file in {id(file): file for file in (*self.files.values(), *stored.values())}.values():
             file.lose_power(rng)
-        self.files, self.stored, self.held = kept, dict(kept), False
+        self.shelf.files, self.shelf.stored, self.shelf.holder = kept, dict(kept), None
 
 
 class SimVolume:
@@ -273,7 +299,8 @@ class SimVolume:
         return sorted(self.directories)
 
     def directory(self, name: str) -> SimDirectory:
-        return self.directories.setdefault(name, SimDirectory(self, name))
+        known = self.directories.setdefault(name, SimDirectory(self, name, Shelf()))
+        return SimDirectory(self, name, known.shelf)
 
     def space(self) -> Space:
         files = (file for each in self.directories.values() for file in each.files.values())
@@ -288,7 +315,7 @@ class SimVolume:
     def end_process(self) -> None:
         """kill -9: the locks go, every byte that was written stays."""
         for directory in self.directories.values():
-            directory.close()
+            directory.shelf.holder = None
 
 
 def event(number: int = 1, **fields: Any) -> Event:

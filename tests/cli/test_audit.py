@@ -36,7 +36,7 @@ async def seal(data_dir: Path, *events: Event) -> None:
         data_dir=data_dir,
         audit=AuditSection(segment_size=65536),
         workers=1,
-        facts=Facts(host="h", version="v", configuration_digest="c"),
+        facts=Facts(origin="test/audit", host="h", version="v", configuration_digest="c"),
         clock=SYSTEM,
         log=structlog.get_logger(),
     )

@@ -37,7 +37,7 @@ values = st.one_of(
     st.sampled_from(PATHS), st.integers(-2, 5), st.booleans(), st.none(), st.just({"path": "public"})
 )
 
-partial_questions = st.fixed_dictionaries(
+partial_questions: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {
         "phase": st.sampled_from(["list", "call"]),
         "action": st.sampled_from(

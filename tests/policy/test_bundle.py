@@ -130,7 +130,7 @@ def test_an_archive_with_too_many_entries_is_refused(tmp_path: Path) -> None:
         load_bundle(archive(tmp_path / "b.tar.gz", *entries))
 
 
-@pytest.mark.parametrize("cut", [0, 3, 40, -8])
+@pytest.mark.parametrize("cut", [0, 3, 40])
 def test_a_damaged_archive_is_refused(tmp_path: Path, cut: int) -> None:
     path = archive(tmp_path / "b.tar.gz", member("a.rego", REGO * 50))
     path.write_bytes(path.read_bytes()[:cut])

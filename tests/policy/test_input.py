@@ -107,7 +107,12 @@ def test_a_changed_definition_is_not_approved() -> None:
 
 
 @pytest.mark.parametrize(
-    ("now", "weekday", "date"), [(0.0, "thu", "1970-01-01"), (1_795_305_540.0, "sun", "2026-11-22")]
+    ("now", "weekday", "date"),
+    [
+        (0.0, "thu", "1970-01-01"),
+        (1_795_305_599.9, "sat", "2026-11-21"),
+        (1_795_305_600.0, "sun", "2026-11-22"),
+    ],
 )
 def test_the_time_is_in_utc(now: float, weekday: str, date: str) -> None:
     moment = ask(now=now).context.time

@@ -1,6 +1,7 @@
 """An MCP server over real sockets that records every request and misbehaves on demand.
 
-Tools are named after what they do. It speaks the modern era or the legacy one; nothing of it is the product's.
+Tools are named after what they do. It speaks the modern era or the legacy one; nothing of it is the
+product's own code.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import msgspec
 MODERN = "2026-07-28"
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}, "n": {"type": "integer"}}}
 TOOLS = (
-    "echo", "fail", "hang", "slow", "close", "garbage", "status500", "wrong_id", "progress", "huge", "rpc_error",
+    "echo", "fail", "hang", "slow", "close", "garbage", "status500", "wrong_id", "progress", "huge",
+    "rpc_error",
 )  # fmt: skip
 
 
@@ -97,8 +99,7 @@ class Recorder:
         if self.modern:
             answers["server/discover"] = {"supportedVersions": [MODERN], "capabilities": {"tools": {}}}
         if method not in answers:
-            error = {"code": -32601, "message": "Method not found"}
-            _reply(http, {"jsonrpc": "2.0", "id": message["id"], "error": error})
+            _reply(http, _error(message["id"], -32601, "Method not found"))
             return
         _reply(http, {"jsonrpc": "2.0", "id": message["id"], "result": self._shaped(answers[method])})
 
@@ -112,31 +113,30 @@ class Recorder:
     def _call(self, http: BaseHTTPRequestHandler, message: dict[str, Any]) -> None:
         name, arguments = message["params"]["name"], message["params"].get("arguments", {})
         result = self._shaped({"content": [{"type": "text", "text": json.dumps(arguments, sort_keys=True)}]})
-        whole = {"jsonrpc": "2.0", "id": message["id"], "result": result}
-        if name == "hang":
-            self.release.wait(30)
-            http.close_connection = True
-        elif name == "close":
-            http.close_connection = True
-        elif name == "garbage":
-            _send(http, 200, b"<html>not json</html>")
-        elif name == "status500":
-            _send(http, 500, b"")
-        elif name == "wrong_id":
-            _reply(http, {**whole, "id": "somebody-elses"})
-        elif name == "rpc_error":
-            error = {"code": -32602, "message": "no such thing"}
-            _reply(http, {"jsonrpc": "2.0", "id": message["id"], "error": error})
-        elif name == "progress":
-            self._progress(http, message, whole)
-        else:
-            if name == "slow":
-                time.sleep(0.5)
-            if name == "fail":
-                whole["result"] = {**result, "isError": True}
-            if name == "huge":
-                whole["result"] = {**result, "content": [{"type": "text", "text": "x" * 17_000_000}]}
-            _reply(http, whole)
+        whole: dict[str, Any] = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+        misbehave = {
+            "hang": lambda: self._hang(http),
+            "close": lambda: _close(http),
+            "garbage": lambda: _send(http, 200, b"<html>not json</html>"),
+            "status500": lambda: _send(http, 500, b""),
+            "wrong_id": lambda: _reply(http, {**whole, "id": "somebody-elses"}),
+            "rpc_error": lambda: _reply(http, _error(message["id"], -32602, "no such thing")),
+            "progress": lambda: self._progress(http, message, whole),
+        }.get(name)
+        if misbehave is not None:
+            misbehave()
+            return
+        if name == "slow":
+            time.sleep(0.5)
+        if name == "fail":
+            whole["result"] = {**result, "isError": True}
+        if name == "huge":
+            whole["result"] = {**result, "content": [{"type": "text", "text": "x" * 17_000_000}]}
+        _reply(http, whole)
+
+    def _hang(self, http: BaseHTTPRequestHandler) -> None:
+        self.release.wait(30)
+        _close(http)
 
     @staticmethod
     def _progress(http: BaseHTTPRequestHandler, message: dict[str, Any], whole: dict[str, Any]) -> None:
@@ -158,6 +158,14 @@ class Recorder:
 def definition(name: str, **more: Any) -> dict[str, Any]:
     """A tool as a server lists it."""
     return {"name": name, "description": f"The tool {name}.", "inputSchema": SCHEMA, **more}
+
+
+def _error(request_id: object, code: int, text: str) -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": text}}
+
+
+def _close(http: BaseHTTPRequestHandler) -> None:
+    http.close_connection = True
 
 
 def _reply(http: BaseHTTPRequestHandler, message: dict[str, Any]) -> None:

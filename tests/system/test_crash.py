@@ -1,7 +1,7 @@
-"""`kill -9` under load: what was acknowledged has its row, what was sent had its intent, and the log verifies.
+"""`kill -9` under load: what was acknowledged has its row, what was sent its intent, and the log verifies.
 
-Workers, the projector and the supervisor are killed while clients call. `KILLS` rounds run with every test run;
-`AIRLOCK_KILLS=100` makes it a hundred for each of the two settings (`make crash`).
+Workers, the projector and the supervisor are killed while clients call. A few rounds run with every test
+run; `AIRLOCK_KILLS=100` makes it a hundred for each of the two settings (`make crash`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -75,10 +76,14 @@ def test_no_kill_loses_what_was_acknowledged(tmp_path: Path, intent: str) -> Non
                 load.stopped.set()
                 load.join(60)
             gateway.wait_ready()
-        acknowledged = {marker for load in loads for marker in load.acknowledged}
+        answered = {marker for load in loads for marker in load.acknowledged}
         needs_intent = [*medium.calls(), *(low.calls() if intent == "all" else [])]
-        judge(gateway, acknowledged, {call["params"]["arguments"]["text"] for call in needs_intent})
-        print(f"{intent}: {len(killed)} kills, {len(acknowledged)} calls acknowledged")
+        judge(gateway, answered, {call["params"]["arguments"]["text"] for call in needs_intent})
+        sys.stdout.write(f"{intent}: {len(killed)} kills, {len(answered)} calls acknowledged\n")
+
+
+def acknowledged(loads: list[Load]) -> int:
+    return sum(len(load.acknowledged) for load in loads)
 
 
 def kill_at_random(gateway: Deployment, loads: list[Load]) -> list[str]:
@@ -86,10 +91,8 @@ def kill_at_random(gateway: Deployment, loads: list[Load]) -> list[str]:
     chance = random.Random(KILLS)  # noqa: S311 - which process dies need not be secret
     killed: list[str] = []
     while len(killed) < KILLS:
-        progress = sum(len(load.acknowledged) for load in loads)
-        until(
-            lambda: sum(len(load.acknowledged) for load in loads) > progress + 5, within=60, what="progress"
-        )
+        wanted = acknowledged(loads) + 5
+        until(lambda wanted=wanted: acknowledged(loads) > wanted, within=60, what="progress")
         time.sleep(chance.random() * 0.2)
         victim = chance.choice(VICTIMS)
         if victim == "supervisor":
@@ -104,7 +107,7 @@ def kill_at_random(gateway: Deployment, loads: list[Load]) -> list[str]:
     return killed
 
 
-def judge(gateway: Deployment, acknowledged: set[str], needs_intent: set[str]) -> None:
+def judge(gateway: Deployment, answered: set[str], needs_intent: set[str]) -> None:
     """Hold the log against what clients and servers saw."""
     rows = gateway.rows(
         "SELECT l.phase, l.decision, json_extract(p.data, '$.arguments_digest')"
@@ -112,9 +115,9 @@ def judge(gateway: Deployment, acknowledged: set[str], needs_intent: set[str]) -
     )
     decided = {found for phase, decision, found in rows if phase == "outcome" and decision == "allow"}
     intended = {found for phase, _, found in rows if phase == "intent"}
-    assert acknowledged, "the load did nothing"
+    assert answered, "the load did nothing"
     assert needs_intent, "no sensitive call was sent"
-    assert not [marker for marker in acknowledged if digest(marker) not in decided]
+    assert not [marker for marker in answered if digest(marker) not in decided]
     assert not [marker for marker in needs_intent if digest(marker) not in intended]
     verdict = gateway.airlock("audit", "verify", "--db", str(gateway.data / "audit.db"))
     assert verdict.returncode == 0, verdict.stdout + verdict.stderr

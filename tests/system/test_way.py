@@ -1,4 +1,4 @@
-"""The way of a call through a real gateway with two workers: what passes, what does not, and what is recorded."""
+"""The way of a call through a real gateway with two workers: what passes, what does not, what is recorded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory, upstream: Recorder) -> Ite
 def test_an_allowed_call_reaches_the_server_and_is_recorded(
     gateway: Deployment, upstream: Recorder, modern: bool, path: str, tool: str
 ) -> None:
-    marker = f"allowed {modern} {path}"
+    marker = f"allowed {modern} {path} end"
     answer = gateway.call(tool, {"text": marker}, gateway.token(), path=path, modern=modern)
     assert answer.status == 200
     assert marker in answer.text

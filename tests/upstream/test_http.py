@@ -19,6 +19,7 @@ from tests.upstream.http_parts import (
     Seen,
     as_json,
     call,
+    chunk,
     error,
     event,
     http,
@@ -929,6 +930,17 @@ def test_servers_without_session_ids_work() -> None:
     run(story())
 
 
+def test_a_server_without_session_ids_introduces_itself_at_every_description() -> None:
+    async def story() -> None:
+        fake = McpServer(era="legacy", session_ids=False)
+        async with serving(fake) as (server, client):
+            await client.describe()
+            await client.describe()
+            assert len(server.find("initialize")) == 2
+
+    run(story())
+
+
 def test_s4_sessions_are_ended_at_the_server() -> None:
     async def story() -> None:
         fake = McpServer(era="legacy")
@@ -1015,3 +1027,57 @@ def test_the_loop_of_the_standard_library_serves_as_well(era: str) -> None:
             server.stop_listening()
 
     run(story(), loop=asyncio.new_event_loop)
+
+
+def test_h15_a_stream_is_bounded_as_a_whole() -> None:
+    async def flood(_: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.write(stream_head())
+        for _each in range(65):
+            writer.write(chunk(b":" + b"a" * (1024 * 1024 - 2) + b"\n"))
+            await writer.drain()
+
+    async def story() -> None:
+        fake = McpServer(era="modern")
+        fake.on["tools/call"] = flood
+        async with serving(fake) as (_, client):
+            with pytest.raises(UpstreamFault, match="stream larger"):
+                await client.request(call(within=15))
+
+    run(story())
+
+
+def test_h15_a_body_is_bounded() -> None:
+    async def story() -> None:
+        fake = McpServer(era="modern")
+        fake.on["tools/call"] = writes(http(200, b" " * (16 * 1024 * 1024 + 1)))
+        async with serving(fake) as (_, client):
+            with pytest.raises(UpstreamFault, match="body larger"):
+                await client.request(call())
+
+    run(story())
+
+
+def test_a_handshake_without_end_ends_at_the_deadline_and_closes_its_connection() -> None:
+    async def story() -> None:
+        fake = McpServer(era="legacy")
+        fake.on["notifications/initialized"] = silence
+        async with serving(fake) as (server, client):
+            assert await faulty(client, within=0.3) == (50401, Effect.NONE)
+            await until(lambda: server.closed == 1)
+
+    run(story())
+
+
+def test_a_session_whose_end_cannot_be_told_is_forgotten() -> None:
+    async def drop(_: Seen, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async def story() -> None:
+        fake = McpServer(era="legacy")
+        fake.on["DELETE"] = drop
+        async with serving(fake) as (server, client):
+            await client.request(call())
+            await client.close()
+            assert len(server.find("DELETE")) == 1
+
+    run(story())

@@ -20,10 +20,12 @@ def asked(n: int, tool: str, **arguments: object) -> bytes:
 def test_a_worker_that_does_not_read_loses_notifications_but_no_answer() -> None:
     async def run() -> None:
         async with house(toy()) as found:
+            await found.state("ready")
             reader, writer = await asyncio.open_unix_connection(found.path)
             writer.write(asked(1, "progress", marker="x" * MIB, steps=20))
-            await until(lambda: "toy" in found.runner.servers)
-            await call(found.upstream(), "echo")  # the toy works in order: all that it says to 1 is said
+            writer.write(asked(2, "changed", times=1))
+            # The toy works in order: when others learn of the change, all its progress has been told.
+            await until(lambda: any(event.event == "list_changed" for event in found.events))
             frames, heads = FrameReader(), list[object]()
             while not any(isinstance(head, Answer) for head in heads):
                 heads += [from_runner.decode(head) for head, _ in frames.feed(await reader.read(MIB))]
@@ -36,6 +38,7 @@ def test_a_worker_that_does_not_read_loses_notifications_but_no_answer() -> None
 def test_a_worker_that_never_reads_is_cut_off() -> None:
     async def run() -> None:
         async with house(toy()) as found:
+            await found.state("ready")
             _, writer = await asyncio.open_unix_connection(found.path)
             for n in range(22):
                 writer.write(asked(n, "long_line", bytes=4 * MIB - 200))

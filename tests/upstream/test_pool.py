@@ -110,6 +110,24 @@ def test_a_connection_is_not_reused_after_that(answer: bytes) -> None:
     run(story())
 
 
+def test_what_follows_an_answer_is_not_mixed_into_it() -> None:
+    async def story() -> None:
+        second = http(500, b"[]", "Mcp-Session-Id: evil", kind="text/html")
+        async with RawServer(writes(http(200, b"{}") + second)) as server:
+            connections = pool_of(server)
+            taken = await connections.take(SYSTEM.monotonic() + 5)
+            exchange = Exchange(taken)
+            taken.send(
+                b"GET / HTTP/1.1\r\n\r\n", exchange, first_byte=5, idle=5, deadline=SYSTEM.monotonic() + 5
+            )
+            assert await exchange.next() == b"{}"
+            assert (exchange.status, exchange.fields.get(b"mcp-session-id")) == (200, None)
+            assert exchange.kind == b"application/json"
+            assert connections.idle() is None
+
+    run(story())
+
+
 def test_an_interim_answer_is_passed_over() -> None:
     async def story() -> None:
         interim = b"HTTP/1.1 103 Early\r\nContent-Type: text/html\r\n\r\n"

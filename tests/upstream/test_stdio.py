@@ -120,15 +120,29 @@ def test_an_error_is_an_answer() -> None:
 
 def test_a_server_that_keeps_failing_is_left_alone_for_a_while() -> None:
     async def run() -> None:
-        async with house() as found:
-            upstream = StdioUpstream(name="gone", link=found.link, gate=Gate(clock=SYSTEM), clock=SYSTEM)
+        async with house(toy()) as found:
+            upstream = StdioUpstream(name="toy", link=found.link, gate=Gate(clock=SYSTEM), clock=SYSTEM)
             for _ in range(5):
-                with pytest.raises(UpstreamFault, match="not configured"):
-                    await answer(upstream, "echo")
+                with pytest.raises(UpstreamFault, match="no JSON"):
+                    await answer(upstream, "nan")
             assert upstream.gate.breaker.state is BreakerState.OPEN
             with pytest.raises(UpstreamFault, match="given up for now"):
                 await answer(upstream, "echo")
             await upstream.close()
+
+    asyncio.run(run())
+
+
+def test_a_server_that_is_not_there_is_not_shut_out_any_longer_than_that() -> None:
+    async def run() -> None:
+        async with house() as found:
+            upstream = StdioUpstream(name="toy", link=found.link, gate=Gate(clock=SYSTEM), clock=SYSTEM)
+            for _ in range(9):
+                with pytest.raises(UpstreamFault, match="not configured"):
+                    await answer(upstream, "echo")
+            found.configure(toy())
+            await found.state("ready")
+            assert await call(upstream, "echo")
 
     asyncio.run(run())
 

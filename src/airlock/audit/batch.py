@@ -45,13 +45,6 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
     notice: str = ""
 
 
-class _Opening(msgspec.Struct, frozen=True):
-    """What `audit_chains` takes from the metadata of `chain_open`."""
-
-    origin: str = ""
-    predecessor: msgspec.Raw = msgspec.Raw(b"")
-
-
 class _Linked(msgspec.Struct, frozen=True):
     """A record that links to the one before it."""
 
@@ -60,12 +53,10 @@ class _Linked(msgspec.Struct, frozen=True):
     side: Side | None
 
 
-def store(
-    db: sqlite3.Connection, chain_uid: str, head: Head | None, batch: Sequence[Record], *, origin: str
-) -> Stored:
+def store(db: sqlite3.Connection, chain_uid: str, head: Head | None, batch: Sequence[Record]) -> Stored:
     """Insert the records that follow `head` (None: the database does not know the chain yet).
 
-    `origin` names the log in the line of a chain whose first record does not name it. Raises `ChainRefused`,
+    Raises `ChainRefused`,
     or `sqlite3.Error`; then nothing is stored. `batch` is not empty.
     """
     # 1. What links to the head.
@@ -79,7 +70,7 @@ def store(
     try:
         _expect(db, chain_uid, head)
         if head is None:
-            _open_chain(db, linked[0].entry, origin)
+            _open_chain(db, linked[0].entry)
         _insert(db, linked)
         _move(db, chain_uid, end, linked)
         db.execute("COMMIT")
@@ -143,19 +134,18 @@ def _expect(db: sqlite3.Connection, chain_uid: str, head: Head | None) -> None:
         raise ChainRefused("the database holds rows of this chain, but its line in audit_chains is gone")
 
 
-def _open_chain(db: sqlite3.Connection, first: Columned, origin: str) -> None:
-    opening = _Opening()
-    if first.action == "chain_open":
-        opening = msgspec.json.decode(first.metadata, type=_Opening)
+def _open_chain(db: sqlite3.Connection, first: Columned) -> None:
+    opening = rows.opening(first)
     db.execute(
         "INSERT INTO audit_chains (chain_uid, origin, opened_at, predecessor) VALUES (?, ?, ?, ?)",
-        (
-            first.chain_uid,
-            opening.origin or f"{origin}/{first.chain_uid}",
-            first.timestamp,
-            str(opening.predecessor, "utf-8") or None,
-        ),
+        (first.chain_uid, opening.origin, first.timestamp, opening.predecessor),
     )
+    if opening.predecessor is not None:
+        db.execute(
+            "UPDATE audit_chains SET closed_at = COALESCE(closed_at, ?)"
+            " WHERE chain_uid = json_extract(?, '$.chain_uid')",
+            (first.timestamp, opening.predecessor),
+        )
 
 
 def _insert(db: sqlite3.Connection, linked: list[_Linked]) -> None:

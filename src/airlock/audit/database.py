@@ -13,6 +13,8 @@ from contextlib import closing
 from importlib.resources import files
 from typing import TYPE_CHECKING, NamedTuple
 
+from airlock.audit.rows import ChainRow
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -41,18 +43,6 @@ class Head(NamedTuple):
 
     seq: int
     hash: str | None
-
-
-class ChainRow(NamedTuple):
-    """A line of `audit_chains`."""
-
-    chain_uid: str
-    origin: str
-    opened_at: str
-    closed_at: str | None
-    predecessor: str | None
-    head_seq: int
-    head_hash: str | None
 
 
 def schema() -> str:

@@ -225,9 +225,10 @@ class LocalHandle:
         os.ftruncate(self._fd, size)
 
     def close(self) -> None:
+        fd, self._fd = self._fd, -1
         # Some file systems report a late write error here; what mattered was flushed, or failed already.
         with suppress(OSError):
-            os.close(self._fd)
+            os.close(fd)
 
 
 def _sync_directory(path: Path) -> None:

@@ -201,6 +201,15 @@ def _silence(db: sqlite3.Connection, since: str) -> Iterator[Gap]:
         )
 
 
+_CHAINS = """
+SELECT c.chain_uid, c.head_seq, EXISTS (SELECT 1 FROM audit_chains s WHERE json_valid(s.predecessor)
+    AND json_extract(s.predecessor, '$.chain_uid') = c.chain_uid),
+  (SELECT l.timestamp FROM audit_log l WHERE l.chain_uid = c.chain_uid ORDER BY l.seq DESC LIMIT 1),
+  (SELECT l.action FROM audit_log l WHERE l.chain_uid = c.chain_uid ORDER BY l.seq DESC LIMIT 1)
+FROM audit_chains c
+"""
+
+
 def _journal(db: sqlite3.Connection, journal: Mapping[str, LiveChain] | None) -> Iterator[Gap]:
     if journal is None:
         yield Gap(
@@ -210,16 +219,12 @@ def _journal(db: sqlite3.Connection, journal: Mapping[str, LiveChain] | None) ->
             next="airlock audit gaps --data-dir DIR",
         )
         return
-    heads = db.execute(
-        "SELECT c.chain_uid, c.head_seq, c.closed_at, (SELECT l.timestamp FROM audit_log l"
-        " WHERE l.chain_uid = c.chain_uid ORDER BY l.seq DESC LIMIT 1), (SELECT l.action FROM audit_log l"
-        " WHERE l.chain_uid = c.chain_uid ORDER BY l.seq DESC LIMIT 1) FROM audit_chains c"
-    )
-    known: dict[str, tuple[int, str | None, str, str | None]] = {row[0]: row[1:] for row in heads}
+    heads = db.execute(_CHAINS)
+    known: dict[str, tuple[int, int, str, str | None]] = {row[0]: row[1:] for row in heads}
     for chain_uid, live in journal.items():
         yield from _behind(chain_uid, live, known[chain_uid][0] if chain_uid in known else 0)
-    for chain_uid, (_, closed_at, seen, farewell) in known.items():
-        if closed_at is None and farewell not in ("chain_close", "process_stop"):
+    for chain_uid, (_, continued, seen, farewell) in known.items():
+        if not continued and farewell not in ("chain_close", "process_stop"):
             yield from _abandoned(chain_uid, journal.get(chain_uid), seen)
 
 

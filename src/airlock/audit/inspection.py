@@ -145,7 +145,7 @@ class Inspection:
             if line is None or line.head_seq <= walk.last_seq or walk.last_seq == reached:
                 break
         self._progress(walk.rows % _PROGRESS_EVERY)
-        walk.finish(None if line is None else (line.head_seq, line.head_hash))
+        walk.finish(line)
         self._chains.append(
             ChainReport(
                 chain_uid=str(uid),

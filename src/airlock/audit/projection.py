@@ -16,7 +16,6 @@ from airlock.audit import database, journal
 from airlock.audit.batch import ChainRefused, store
 from airlock.audit.journal import JournalDamaged
 from airlock.audit.tail import Tail, held
-from airlock.core.config import AuditSection
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,14 +52,13 @@ class _Chain:
 class Projection:
     """One pass after another over all journals of a data directory. The caller is `alone` there."""
 
-    def __init__(self, data_dir: Path, *, clock: Clock, origin: str = AuditSection().origin) -> None:
+    def __init__(self, data_dir: Path, *, clock: Clock) -> None:
         self.path = data_dir / "audit.db"
         self.projected = 0
         self.lag = 0.0
         self.notices: list[str] = []
         self._journal = data_dir / "journal"
         self._clock = clock
-        self._origin = origin
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._chains: dict[str, _Chain] = {}
@@ -141,7 +139,7 @@ class Projection:
         if not batch:
             return 0
         try:
-            stored = store(db, chain.uid, chain.head, batch, origin=self._origin)
+            stored = store(db, chain.uid, chain.head, batch)
         except ChainRefused as error:
             chain.refused = str(error)
             return 0

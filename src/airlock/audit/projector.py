@@ -1,6 +1,6 @@
 """The projector: a process of its own that fills `audit.db`, so that no worker pays for it.
 
-`python -m airlock.audit.projector --data-dir DIR [--origin O] [--parent-fd N] [--status-fd N]`
+`python -m airlock.audit.projector --data-dir DIR [--parent-fd N] [--status-fd N]`
 
 Prints a status line (JSON) at most once a second. SIGTERM, or the end of file of `--parent-fd` when the
 parent dies, makes it project what is durable by then and end. Killed, it goes on where it stopped.
@@ -23,7 +23,6 @@ import msgspec
 
 from airlock.audit.projection import Projection
 from airlock.core.clock import SYSTEM
-from airlock.core.config import AuditSection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -75,14 +74,13 @@ def run(
     should_stop: Callable[[float], bool],
     report: Callable[[Status], None],
     clock: Clock,
-    origin: str = AuditSection().origin,
 ) -> None:
     """Project until told to stop, then once more to the end of what is durable.
 
     `should_stop` waits up to the seconds given and says whether to end; `report` is called at most once
     a second. Failures of the database are reported and tried again; nothing is lost meanwhile.
     """
-    loop = _Loop(Projection(data_dir, clock=clock, origin=origin), report=report, clock=clock)
+    loop = _Loop(Projection(data_dir, clock=clock), report=report, clock=clock)
     while True:
         with alone(data_dir) as sole, closing(loop.projection):
             if sole:
@@ -190,14 +188,12 @@ def main(arguments: Sequence[str]) -> None:
         "--parent-fd", type=int, help="a pipe's reading end; its end of file ends this process"
     )
     parser.add_argument("--status-fd", type=int, default=1)
-    parser.add_argument("--origin", default=AuditSection().origin, help="`audit.origin` of the configuration")
     given = parser.parse_args(arguments)
     run(
         given.data_dir,
         should_stop=_Orders(given.parent_fd),
         report=_reporter(given.status_fd),
         clock=SYSTEM,
-        origin=given.origin,
     )
 
 

@@ -7,6 +7,8 @@ No I/O.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from airlock.audit.entry import entry_hash, leaf_hash
@@ -81,6 +83,33 @@ _ENTRY = msgspec.json.Decoder(Columned)
 _SIDE = msgspec.json.Decoder(Side)
 
 
+class ChainRow(NamedTuple):
+    """A line of `audit_chains`."""
+
+    chain_uid: str
+    origin: str
+    opened_at: str
+    closed_at: str | None
+    predecessor: str | None
+    head_seq: int
+    head_hash: str | None
+
+
+class Opening(NamedTuple):
+    """What the line of a chain takes from its first entry."""
+
+    origin: str
+    predecessor: str | None
+    """JSON: chain_uid, seq and hash of the chain that this one continues."""
+
+
+class _Metadata(msgspec.Struct, frozen=True):
+    """The part of `chain_open` that is read. Kept as bytes: its text is what the column holds."""
+
+    origin: str = ""
+    predecessor: msgspec.Raw = msgspec.Raw(b"")
+
+
 class Unreadable(ValueError):
     """Bytes that are no entry or no side record."""
 
@@ -99,6 +128,17 @@ def read_side(personal: bytes) -> Side:
         return _SIDE.decode(personal)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unreadable(str(error)) from error
+
+
+def opening(first: Columned) -> Opening:
+    """Origin and predecessor as `chain_open` names them; a chain whose beginning is lost has neither."""
+    found = _Metadata()
+    if first.action == "chain_open":
+        found = msgspec.json.decode(first.metadata, type=_Metadata)
+    return Opening(
+        origin=found.origin or f"unknown/{first.chain_uid}",
+        predecessor=str(found.predecessor, "utf-8") or None,
+    )
 
 
 def columns(entry: Columned) -> tuple[Value, ...]:

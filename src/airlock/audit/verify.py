@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from airlock.audit import entry as form
-from airlock.audit.rows import COLUMNS, LINK, Columned, Unreadable, columns, read
+from airlock.audit.rows import COLUMNS, LINK, ChainRow, Columned, Unreadable, columns, opening, read
 from airlock.audit.visible import visible
 
 if TYPE_CHECKING:
@@ -101,6 +101,7 @@ class Walk:
         self._predecessor = predecessor
         self._trusting = first > 1
         self._last: tuple[object, ...] = (None,)
+        self._opening: Columned | None = None
         self._opaque = 0
         """Rows that could not be read: pruned, damaged or missing. Whose they were is unknown."""
         self._tenants: dict[str, tuple[int | None, int]] = {}
@@ -126,16 +127,23 @@ class Walk:
         if isinstance(seq, int):
             self.last_seq = seq
 
-    def finish(self, head: tuple[int, str | None] | None) -> None:
-        """Hold the end of the walk against the chain's line in `audit_chains` (None: there is none)."""
-        if head is None:
+    def finish(self, line: ChainRow | None) -> None:
+        """Hold the walk against the chain's line in `audit_chains` (None: there is none)."""
+        if line is None:
             self._report(None, "V-SIZE", "the chain has rows but no line in audit_chains", "a line", "none")
-        elif head[0] != self.last_seq:
+            return
+        if line.head_seq != self.last_seq:
             what = "the rows do not end where audit_chains says"
-            self._report(None, "V-SIZE", what, f"seq {head[0]}", f"seq {self.last_seq}")
-        elif self.rows and head[1] not in self._last:
+            self._report(None, "V-SIZE", what, f"seq {line.head_seq}", f"seq {self.last_seq}")
+        elif self.rows and line.head_hash not in self._last:
             what = "the newest row has another hash than audit_chains says"
-            self._report(None, "V-LINK", what, head[1], self._last[-1])
+            self._report(None, "V-LINK", what, line.head_hash, self._last[-1])
+        if self._opening is not None:
+            wanted = (*opening(self._opening), self._opening.timestamp)
+            seen = (line.origin, line.predecessor, line.opened_at)
+            if wanted != seen:
+                what = "the line in audit_chains differs from the chain's first entry"
+                self._report(None, "V-COLUMN", what, wanted, seen)
 
     def _report(
         self, row: tuple[Any, ...] | None, code: str, what: str, expected: object, seen: object
@@ -196,6 +204,8 @@ class Walk:
         except Unreadable as error:
             self._report(row, "V-COLUMN", "the entry cannot be read", "an entry of format 1", error)
             return computed
+        if row[2] == 1:
+            self._opening = parsed
         self._placed(row, parsed)
         if columns(parsed) != row[len(LINK) : _COLUMNS_END]:
             self._columns(row, parsed)

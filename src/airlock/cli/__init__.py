@@ -1,7 +1,7 @@
 """The command line: one module per verb group.
 
-Exit codes: 0 true, healthy, proven; 1 false, unhealthy, tampered, refused; 2 usage or could not run; 3 could not
-decide or prove; 4 waits for an approval.
+Exit codes: 0 true, healthy, proven; 1 false, unhealthy, tampered, refused; 2 usage or could not run; 3 could
+not decide or prove; 4 waits for an approval.
 """
 
 from __future__ import annotations
@@ -13,7 +13,12 @@ import airlock
 
 def main() -> None:
     """Entry point of `airlock`."""
-    from airlock.cli import audit, check, serve, token
+    program()()
+
+
+def program() -> typer.Typer:
+    """Every verb. The document of the command line is made from it."""
+    from airlock.cli import audit, check, demo, policy, serve, server, token
 
     app = typer.Typer(
         name="airlock",
@@ -25,9 +30,12 @@ def main() -> None:
     app.callback()(_version)
     app.command("serve")(serve.serve)
     app.command("check")(check.check)
+    app.command("demo")(demo.demo)
+    app.add_typer(policy.app, name="policy")
+    app.add_typer(server.app, name="server")
     app.add_typer(token.app, name="token")
     app.add_typer(audit.app, name="audit")
-    app()
+    return app
 
 
 def _version(

@@ -89,6 +89,9 @@ def _tool(entry: ServerEntry, name: str, fingerprint: str, definition: dict[str,
 
 
 def _defect(definition: dict[str, Any]) -> str:
+    execution = definition.get("execution")
+    if isinstance(execution, dict) and "required" in execution.values():
+        return "it runs only as a task, and tasks are not served"
     schema: dict[str, Any] = definition.get("inputSchema", {})
     defect = results.schema_defect(schema) or headers.find_defects(schema)
     if defect:

@@ -8,12 +8,13 @@ told.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from airlock.core.clock import Clock
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.gateway.live import Live
+from airlock.mcp.eras import HEADER_MISMATCH
 from airlock.model.call import Redacted
 from airlock.model.upstream import Notify, Offer, UpstreamAnswer, UpstreamRequest
 
@@ -33,10 +34,19 @@ class Forward:
     """`upstreams` is the mapping that the registry's owner keeps current; a server without one is
     unavailable."""
 
-    def __init__(self, *, upstreams: Mapping[str, Upstream], live: Live, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        upstreams: Mapping[str, Upstream],
+        live: Live,
+        clock: Clock,
+        stale: Callable[[str], None],
+    ) -> None:
+        """`stale` is told of a server that calls our headers wrong: its definitions must have changed."""
         self._upstreams = upstreams
         self._live = live
         self._clock = clock
+        self._stale = stale
 
     async def __call__(self, call: Redacted, notify: Notify) -> UpstreamAnswer:
         server = call.allowed.admitted.routed.tool.server
@@ -46,9 +56,12 @@ class Forward:
         with self._live.running(call):
             try:
                 async with asyncio.timeout(call.request.deadline - self._clock.monotonic()):
-                    return await upstream.request(call.request, notify=_restored(call, notify))
+                    answer = await upstream.request(call.request, notify=_restored(call, notify))
             except TimeoutError as late:
                 raise UpstreamFault.timeout(f"{server}: total time is over", effect=Effect.POSSIBLE) from late
+        if answer.error is not None and answer.error["code"] == HEADER_MISMATCH:
+            self._stale(server)
+        return answer
 
 
 def _restored(call: Redacted, notify: Notify) -> Notify | None:

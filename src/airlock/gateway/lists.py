@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airlock.gateway.resolve import visible_servers
+from airlock.mcp import results
 from airlock.model.call import Identified
 from airlock.model.server import RegisteredServer, Tool
 
@@ -46,11 +47,10 @@ async def visible_tools(identified: Identified, visible: Visible) -> list[Tool]:
 def listing(identified: Identified, tools: list[Tool]) -> dict[str, Any]:
     """The result of `tools/list` in the client's era."""
     federated = not identified.caller.inbound.server
-    result: dict[str, Any] = {
-        "tools": [_definition(tool, tool.alias if federated else tool.name) for tool in tools],
-        "_meta": {"dev.airlock/upstreams": states(identified)},
-    }
-    return result
+    shown = [_definition(tool, tool.alias if federated else tool.name) for tool in tools]
+    if not identified.client.modern:
+        shown = [results.tool_to_legacy(definition) for definition in shown]
+    return {"tools": shown, "_meta": {"dev.airlock/upstreams": states(identified)}}
 
 
 def states(identified: Identified) -> dict[str, str]:
@@ -67,4 +67,7 @@ def _state(server: RegisteredServer) -> str:
 
 
 def _definition(tool: Tool, name: str) -> dict[str, Any]:
-    return {**tool.definition, "name": name}
+    """As the server defined it, under the name of this route, without tasks, which are not served."""
+    shown = {**tool.definition, "name": name}
+    shown.pop("execution", None)
+    return shown

@@ -16,7 +16,7 @@ from airlock.model.decision import Approval, Decision, Obligations
 from airlock.policy.rego import UNDEFINED
 
 Text = Annotated[str, Meta(max_length=256)]
-Reason = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")]
+Reason = Annotated[str, Meta(pattern=r"\A[a-z][a-z0-9_.-]{0,63}\Z")]
 """A stable code, not a sentence: callers see it, so no argument can be copied into it."""
 
 

@@ -30,7 +30,7 @@ use among servers is 2 s, and a call written while the server closes is a call i
 IDLE_MOST = 30.0
 """Seconds that an idle connection is kept, whatever the server announces."""
 PEEK_AFTER = 0.02
-"""Seconds of idleness after which a look at the socket precedes reuse; before, the event loop has looked."""
+"""Seconds of idleness after which a look at the socket precedes reuse: no server's patience is shorter."""
 
 _WANTED = {
     name: name
@@ -155,15 +155,15 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._wrong = "it switched protocols"
+            self._refuse("it switched protocols")
         except httptools.HttpParserError as error:
-            self._wrong = self._wrong or f"not HTTP/1.1: {error}"
+            self._refuse(f"not HTTP/1.1: {error}")
         if not self._head_done and self._head_size > HEAD_MOST:
-            self._wrong = f"a header block larger than {HEAD_MOST} bytes"
-        if self._complete:
-            self._finish(keep=self._keep and not self._wrong)
-        elif self._wrong:
+            self._refuse(f"a header block larger than {HEAD_MOST} bytes")
+        if self._wrong:
             self._fail(UpstreamFault.protocol(self._wrong))
+        elif self._complete:
+            self._finish(keep=self._keep)
 
     def eof_received(self) -> None:
         delimited = b"content-length" in self._fields or b"transfer-encoding" in self._fields
@@ -184,29 +184,38 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._complete:
-            self._wrong = "more bytes than the answer has"
+            self._keep = False  # more bytes than the answer has: they belong to nobody
 
     def on_header(self, name: bytes, value: bytes) -> None:
         known = _WANTED.get(name.lower())
-        if known is not None:
+        if known is not None and not self._complete:
             self._fields[known] = value
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         if status >= 200 and self._sink is not None and not self._complete:
             self._head_done = True
-            self._wrong = self._wrong or self._sink.head(status, self._fields)
+            self._refuse(self._sink.head(status, self._fields))
 
     def on_body(self, body: bytes) -> None:
-        if self._sink is not None and not self._wrong:
-            self._wrong = self._sink.body(body)
+        if self._sink is not None and not self._wrong and not self._complete:
+            self._refuse(self._sink.body(body))
 
     def on_message_complete(self) -> None:
+        if self._complete:
+            return
         if self._head_done:
             self._complete = True
             self._keep = self._parser.should_keep_alive()  # llhttp knows it here, not later
         else:  # an interim answer (1xx): the real one follows
             self._fields = {}
+
+    def _refuse(self, why: str) -> None:
+        """Something is wrong with the answer; after its end, with what follows it."""
+        if self._complete:
+            self._keep = False
+        else:
+            self._wrong = self._wrong or why
 
     def _finish(self, *, keep: bool) -> None:
         sink = cast("Sink", self._sink)

@@ -84,6 +84,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="fai
     detail: str
     effect: Literal["none", "possible"]
     retry_after: int | None = None
+    turned_away: bool = False
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="event"):
@@ -110,6 +111,10 @@ def encode(head: ToRunner | FromRunner, body: bytes = b"") -> bytes:
     return b"".join((_LENGTHS.pack(len(text) + len(body), len(text)), text, body))
 
 
+class TurnedAway(UpstreamFault):
+    """The call never came to a running server: the runner's own pauses already spare a server that fails."""
+
+
 def failure(n: int, fault: UpstreamFault) -> Failed:
     """A fault, for the other side."""
     return Failed(
@@ -120,12 +125,14 @@ def failure(n: int, fault: UpstreamFault) -> Failed:
         detail=fault.detail,
         effect=fault.effect.value,
         retry_after=fault.retry_after,
+        turned_away=isinstance(fault, TurnedAway),
     )
 
 
 def fault_of(head: Failed) -> UpstreamFault:
     """The fault that the other side met."""
-    return UpstreamFault(
+    kind = TurnedAway if head.turned_away else UpstreamFault
+    return kind(
         head.code,
         head.reason,
         head.text,

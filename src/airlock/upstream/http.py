@@ -159,6 +159,7 @@ class HttpUpstream:
 
         if peer is not None:
             return await dialogue.describe(peer, ask)
+        self._legacy.forget_introduction()
         peer = await self._legacy.introduce(deadline)
         offer = await dialogue.describe(peer, ask)
         again = await self._legacy.introduce(deadline)

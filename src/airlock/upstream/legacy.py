@@ -61,13 +61,17 @@ class Legacy:
         return Reply(status=404, fault=gone)
 
     async def introduce(self, deadline: float) -> dialogue.Peer:
-        """What the server says of itself: from the gateway's session, or anew where there are no sessions."""
+        """What the server said of itself in the gateway's session."""
         opening = partial(self._open, {}, deadline)
         session = await self.sessions.enter(_GATEWAY, opening, deadline)
         self.sessions.leave(session)
-        if not session.id:
-            self.sessions.drop(_GATEWAY, session)
         return session.peer
+
+    def forget_introduction(self) -> None:
+        """Have a server without sessions introduce itself anew; one with sessions does when it loses them."""
+        session = self.sessions.get(_GATEWAY)
+        if session is not None and not session.id:
+            self.sessions.drop(_GATEWAY, session)
 
     async def end(self, *, everything: bool = False) -> None:
         """End idle sessions, or all, at the server; one that cannot be told forgets them by itself."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
-from airlock.core.errors import Effect, UpstreamFault
+from airlock.core.errors import Effect
 from airlock.upstream.calls import Call
 from airlock.upstream.frames import (
     Answer,
@@ -25,6 +25,7 @@ from airlock.upstream.frames import (
     FromRunner,
     Notified,
     Request,
+    TurnedAway,
     encode,
     failure,
     peer_uid,
@@ -34,6 +35,7 @@ from airlock.upstream.frames import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from airlock.core.errors import UpstreamFault
     from airlock.upstream.dialogue import Peer
     from airlock.upstream.servers import Server
 
@@ -160,7 +162,7 @@ class Link(asyncio.Protocol):
             return
         server = self._servers.get(order.server)
         if server is None:
-            fault = UpstreamFault.unavailable("it is not configured", effect=Effect.NONE, retry_after=1)
+            fault = TurnedAway.unavailable("it is not configured", effect=Effect.NONE, retry_after=1)
             self._send(failure(order.n, fault))
         elif isinstance(order, Describe):
             waiter = self._running[order.n] = _Asked(self, order.n, server)

@@ -218,6 +218,7 @@ def listen(path: Path) -> socket.socket:
     try:
         with socket_address(path) as address:
             listener.bind(address)
+            listener.listen()
     finally:
         os.umask(before)
     return listener

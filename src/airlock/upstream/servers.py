@@ -17,6 +17,7 @@ from airlock.core.errors import Effect, UpstreamFault
 from airlock.upstream import introduce as introduction
 from airlock.upstream.calls import Call, Counters
 from airlock.upstream.child import Child
+from airlock.upstream.frames import TurnedAway
 from airlock.upstream.restarts import RestartRule, Restarts
 from airlock.upstream.spawn import (
     CannotStart,
@@ -255,7 +256,7 @@ class Server:
 
     def _fault(self) -> UpstreamFault:
         left = self._next_start - self._clock.monotonic()
-        return UpstreamFault.unavailable(
+        return TurnedAway.unavailable(
             f"{self.state}: {self.reason}", effect=Effect.NONE, retry_after=max(1, math.ceil(left))
         )
 

@@ -68,13 +68,16 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._kept)
 
+    def get(self, key: Key) -> Session | None:
+        """The caller's session, if it has one."""
+        return self._kept.get(key)
+
     async def enter(self, key: Key, open_session: Open, deadline: float) -> Session:
         """The caller's session, opened if need be; `leave` must follow. Raises `UpstreamFault`, no effect."""
         session = self._kept.get(key) or await self._opened(key, open_session, deadline)
         session.busy += 1
         session.used_at = self._clock.monotonic()
-        if key in self._kept:
-            self._kept.move_to_end(key)
+        self._kept.move_to_end(key)
         return session
 
     def leave(self, session: Session) -> None:

@@ -4,6 +4,9 @@ Nothing is inherited: the command is an absolute path found on a fixed PATH, the
 names, the home and the working directory are new and empty. As root every server has a user of its own
 that can read neither the data directory nor another server's files. The process is started by
 `launcher.py`, which stays its parent; its end of the status pipe closes when nothing of the server is left.
+
+A user of its own must be able to reach the program and what it loads: an interpreter or packages below a
+directory such as `/root` cannot be used by a gateway that runs as root; the state of the server says so.
 """
 
 from __future__ import annotations

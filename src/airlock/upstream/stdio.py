@@ -22,6 +22,7 @@ from airlock.upstream.frames import (
     FromRunner,
     Notified,
     Request,
+    TurnedAway,
     fault_of,
 )
 
@@ -87,6 +88,8 @@ class StdioUpstream:
         try:
             answer = await self._ask(head, _encode(params), request.deadline, _heard(token, notify))
             failed = False
+        except TurnedAway:
+            raise
         except UpstreamFault:
             failed = True
             raise

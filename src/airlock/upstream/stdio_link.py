@@ -21,6 +21,7 @@ from airlock.upstream.frames import (
     FromRunner,
     Notified,
     ToRunner,
+    TurnedAway,
     encode,
     failure,
     from_runner,
@@ -165,7 +166,7 @@ class RunnerLink:
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._connected.wait()
         except TimeoutError as error:
-            raise UpstreamFault.unavailable(
+            raise TurnedAway.unavailable(
                 "the runner of stdio servers is not there", effect=Effect.NONE, retry_after=1
             ) from error
 

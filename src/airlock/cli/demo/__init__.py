@@ -1,0 +1,34 @@
+"""`airlock demo`: the whole story once, against real servers and a real gateway, each step verified by facts.
+
+Everything lives in a temporary folder and on free ports of 127.0.0.1; processes and files are gone afterwards,
+however it ends. Exit 0: every step was true; 1: one was not; 2: it could not be told.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per step.")] = False,
+    keep: Annotated[bool, typer.Option(help="Keep the folder: configuration, log, keys.")] = False,
+) -> None:
+    """Play the whole story once: allowed, denied, tampered with, proven.
+
+    Exit code 0: every step was true; 1: a step was not; 2: could not run.
+    """
+    if importlib.util.find_spec("mcp") is None:
+        typer.echo(
+            "airlock demo: the agent and the servers of the demo need the official MCP SDK: "
+            f"{sys.executable} -m pip install 'mcp>=2.3,<3'",
+            err=True,
+        )
+        raise typer.Exit(2)
+    from airlock.cli.demo.play import play
+
+    raise typer.Exit(play(as_json=as_json, keep=keep))

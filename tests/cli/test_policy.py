@@ -1,0 +1,211 @@
+"""`airlock policy`: what it prints and with which code it ends."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.admin_api import Answer, gateway
+from typer.testing import CliRunner, Result
+
+from airlock.cli.policy import app
+from airlock.policy.bundle import load_bundle
+
+ALLOW = 'decision := {"allow": input.target.read_only, "reason": "by_class", "rule": "r"}\n'
+TEST = b'package t\ntest_a if data.airlock.decision.allow with input as {"target": {"read_only": true}}\n'
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> Path:
+    """A small policy with a passing test; `a.rego` is there to be rewritten."""
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    (folder / "a.rego").write_text(f"package airlock\n{ALLOW}")
+    (folder / "a_test.rego").write_bytes(TEST)
+    return folder
+
+
+@pytest.fixture
+def config(tmp_path: Path, policy: Path) -> Path:
+    """A configuration with that policy, and a port where nothing listens."""
+    return configure(tmp_path, policy, port=1)
+
+
+def configure(folder: Path, policy: Path, *, port: int) -> Path:
+    file = folder / "airlock.yaml"
+    text = f"data_dir: {folder}/data\npolicy: {{path: {policy}}}\nserver: {{port: {port}}}\n"
+    file.write_text(text)
+    return file
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def answer(*arguments: object) -> dict[str, Any]:
+    return json.loads(run(*arguments, "--json").stdout)
+
+
+def test_check_of_a_good_policy_ends_with_0(policy: Path) -> None:
+    result = run("check", policy)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{policy}: fine, revision {load_bundle(policy).revision[:12]}")
+    found = answer("check", policy)
+    assert (found["usable"], found["problems"], found["warnings"]) == (True, [], [])
+    assert 0 < found["p99_ms"] <= found["max_ms"]
+
+
+def test_check_without_a_path_takes_the_configured_policy(config: Path, policy: Path) -> None:
+    assert answer("check", "--config", config)["origin"] == str(policy)
+
+
+def test_check_of_a_bad_policy_ends_with_1_and_every_place(policy: Path) -> None:
+    (policy / "a.rego").write_text("package airlock\nallow if http.send({})\nx if io.jwt.decode(1)\n")
+    result = run("check", policy)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        "refused: a.rego:2:19: function http.send is not available to policies",
+        "refused: a.rego:3:19: function io.jwt.decode is not available to policies",
+    ]
+    assert [found["line"] for found in answer("check", policy)["problems"]] == [2, 3]
+
+
+def test_check_prints_warnings(policy: Path) -> None:
+    (policy / "a_test.rego").unlink()
+    result = run("check", policy)
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"warning: {policy}: the bundle has no tests\n")
+
+
+def test_check_of_nothing_ends_with_2(tmp_path: Path) -> None:
+    result = run("check", tmp_path / "missing")
+    assert result.exit_code == 2
+    assert result.stderr.endswith("missing: is neither a directory nor a file (policy.path)\n")
+
+
+def test_a_configuration_that_cannot_be_read_ends_with_2(tmp_path: Path) -> None:
+    assert run("check", "--config", tmp_path / "missing.yaml").exit_code == 2
+
+
+def test_test_of_a_tested_policy_ends_with_0(policy: Path) -> None:
+    result = run("test", policy)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == ["ok     a_test.rego:2 data.t.test_a", "1 tests, 0 failed"]
+    assert answer("test", policy)["passed"] is True
+
+
+def test_test_with_a_failure_ends_with_1(policy: Path) -> None:
+    (policy / "a_test.rego").write_text("package t\ntest_a := false\n")
+    result = run("test", policy)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == ["FAILED a_test.rego:2 data.t.test_a: is false", "1 tests, 1 failed"]
+
+
+def test_test_without_tests_ends_with_1(policy: Path) -> None:
+    (policy / "a_test.rego").unlink()
+    result = run("test", policy)
+    assert (result.exit_code, result.stdout) == (1, "no tests: that is a failure\n")
+
+
+def test_test_of_a_policy_that_would_crash_is_refused_first(policy: Path) -> None:
+    (policy / "a.rego").write_text("package airlock\nallow := f(1)\nf(x) := f(x)\n")
+    result = run("test", policy)
+    assert result.exit_code == 1
+    assert "refused: a.rego:3:1: recursion: airlock.f -> airlock.f" in result.stderr
+
+
+EXPLAINED = {
+    '{"subject": {"roles": ["viewer"]}}': (0, "allow: role_viewer"),
+    "{}": (1, "deny: role_missing"),
+    '{"subject": {"roles": ["developer"]}, "target": {"sensitivity": "high"}}': (
+        4,
+        "approval: approval_required",
+    ),
+}
+
+
+@pytest.mark.parametrize("asked", EXPLAINED)
+def test_explain_ends_with_the_outcome(tmp_path: Path, asked: str) -> None:
+    question = tmp_path / "question.json"
+    question.write_text(asked)
+    result = run("explain", "--input", question)
+    code, first = EXPLAINED[asked]
+    assert result.exit_code == code
+    assert result.stdout.splitlines()[0] == first
+
+
+def test_explain_shows_the_rule_what_it_saw_and_a_change(tmp_path: Path) -> None:
+    question = tmp_path / "question.json"
+    question.write_text("{}")
+    lines = run("explain", "--input", question).stdout.splitlines()
+    assert lines[1] == "rule: starter.default"
+    assert '  input.subject.tenant = "acme"   starter.rego:41' in lines
+    assert lines[-1] == 'with input.subject.roles = ["admin"] the answer is allow: role_admin'
+    assert answer("explain", "--input", question)["flip"]["outcome"] == "allow"
+
+
+def test_explain_of_a_fault_ends_with_3(tmp_path: Path, policy: Path) -> None:
+    (policy / "a.rego").write_text("package airlock\nallow := upper(input.action)\n")
+    question = tmp_path / "question.json"
+    question.write_text("{}")
+    result = run("explain", "--input", question, policy)
+    assert result.exit_code == 3
+    assert "detail: data.airlock.allow is no boolean" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("no single change")
+
+
+@pytest.mark.parametrize("asked", ["", "[]", '{"subject": {"name": "x"}}', '{"phase": "dance"}'])
+def test_explain_of_what_is_no_question_ends_with_2(tmp_path: Path, asked: str) -> None:
+    question = tmp_path / "question.json"
+    question.write_text(asked)
+    assert run("explain", "--input", question).exit_code == 2
+    assert run("explain", "--input", tmp_path / "missing.json").exit_code == 2
+
+
+def test_show_prints_the_starter_policy() -> None:
+    result = run("show")
+    assert result.exit_code == 0
+    assert "# starter.rego\n" in result.stdout
+    assert set(answer("show")["files"]) == {"starter.rego", "starter_test.rego", "starter.decisions.jsonl"}
+
+
+def test_status_without_a_gateway_is_that_of_the_files(config: Path, policy: Path) -> None:
+    result = run("status", "--config", config)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"configured: {policy}, revision {load_bundle(policy).revision}",
+        "running: no gateway answers",
+    ]
+    found = answer("status", "--config", config)
+    assert (found["usable"], found["running"], found["in_force"]) == (True, None, False)
+
+
+def test_status_of_files_that_are_refused_ends_with_1(config: Path, policy: Path) -> None:
+    (policy / "a.rego").write_text("package airlock\n")
+    result = run("status", "--config", config)
+    assert result.exit_code == 1
+    assert "refused: a.rego:1:1: package airlock defines neither" in result.stdout
+
+
+def test_status_with_a_gateway_tells_what_it_runs(tmp_path: Path, policy: Path) -> None:
+    with gateway(Answer({"active_sha256": load_bundle(policy).revision})) as server:
+        config = configure(tmp_path, policy, port=server.port)
+        assert run("status", "--config", config, "--token", "secret").exit_code == 0
+        assert answer("status", "--config", config)["in_force"] is True
+    assert server.requests[0] == ("/admin/policy/status", "Bearer secret")
+
+
+def test_status_with_a_gateway_of_another_revision_ends_with_1(tmp_path: Path, policy: Path) -> None:
+    with gateway(Answer({"active_sha256": "0" * 64})) as server:
+        result = run("status", "--config", configure(tmp_path, policy, port=server.port))
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-1] == "the running gateway decides by another revision"
+
+
+def test_status_with_a_gateway_that_refuses_ends_with_2(tmp_path: Path, policy: Path) -> None:
+    with gateway(Answer({}, status=401)) as server:
+        result = run("status", "--config", configure(tmp_path, policy, port=server.port))
+    assert result.exit_code == 2
+    assert "answered 401 Unauthorized (give a token of an admin with --token)" in result.stderr
