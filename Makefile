@@ -26,8 +26,8 @@ fmt: setup ## Format, and repair what can be repaired.
 	@$(BIN)/ruff check --fix .
 
 docs: setup ## Write the documents that are made from the program.
-	@$(BIN)/python scripts/cli_docs.py > docs/cli.md.new
-	@mv docs/cli.md.new docs/cli.md
+	@$(BIN)/python scripts/cli_docs.py > docs/cli.md
+	@$(BIN)/python -c "from airlock.core.config_docs import render; print(render(), end='')" > docs/configuration.md
 
 lock: setup ## Resolve all dependencies anew.
 	@scripts/lock.sh

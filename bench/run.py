@@ -82,7 +82,9 @@ def measure() -> dict[str, Any]:
     ]  # fmt: skip
     started = [
         subprocess.Popen(pinned(1, sys.executable, str(HERE / "upstream.py"), str(up))),
-        subprocess.Popen(pinned(0, shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(folder / "nginx.conf"))),
+        subprocess.Popen(
+            pinned(0, shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(folder / "nginx.conf"))
+        ),
     ]
     time.sleep(1)
     try:

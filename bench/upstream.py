@@ -63,7 +63,9 @@ class Server(asyncio.Protocol):
         self.body = b""
         answer = {"jsonrpc": "2.0", "id": message.id, "result": ANSWERS[message.method]}
         content = msgspec.json.encode(answer)
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(content)
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(
+            content
+        )
         self.transport.write(head + content)
 
 

@@ -2,7 +2,7 @@
 # Every check that runs no test. All of them run, so that one look shows everything; the exit code is honest.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
-export PATH="$PWD/.venv/bin:$PATH" NO_MKDOCS_2_WARNING=1
+export PATH="$PWD/.venv/bin:$PATH" NO_MKDOCS_2_WARNING=1 # a banner of the theme, no warning of ours
 failed=()
 
 check() {

@@ -7,6 +7,7 @@ mkdir -p .cache/coverage
 export COVERAGE_FILE="$PWD/.cache/coverage/data"
 rm -f "$COVERAGE_FILE" "$COVERAGE_FILE".*
 
-coverage run -m pytest "$@"
+# Two processes, because many tests wait for real servers; one file stays in one, so that its gateway starts once.
+coverage run -m pytest -n 2 --dist loadfile "$@"
 coverage combine --quiet
 python scripts/coverage_bars.py

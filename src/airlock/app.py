@@ -62,17 +62,6 @@ from airlock.upstream.stdio import StdioUpstream
 from airlock.upstream.stdio_link import RunnerLink
 
 
-class Gatekeeper:
-    """Says why no call is served: until a worker has all it needs, and whenever a part has failed."""
-
-    def __init__(self, health: Health) -> None:
-        self._health = health
-        self.starting = True
-
-    def __call__(self) -> str:
-        return "starting" if self.starting else self._health.why_not()
-
-
 class Gateway(msgspec.Struct, kw_only=True):
     """The parts of one worker that its life cycle touches."""
 
@@ -80,6 +69,7 @@ class Gateway(msgspec.Struct, kw_only=True):
     application: Application
     current: Current
     authorize: Authorize
+    record: Record
     watch: Watch
     strangers: Strangers
     live: Live
@@ -88,7 +78,6 @@ class Gateway(msgspec.Struct, kw_only=True):
     health: Health
     health_api: HealthApi
     world: World
-    gate: Gatekeeper
     upstreams: dict[str, Upstream]
 
 
@@ -105,6 +94,15 @@ def facts(config: Config, digest: str) -> Facts:
         version=airlock.__version__,
         configuration_digest=digest,
     )
+
+
+def engine(bundle: Bundle, *, clock: Clock, log: FilteringBoundLogger) -> EmbeddedEngine:
+    """The policy engine of this thread; an evaluation that took too long is said."""
+
+    def slow(seconds: float) -> None:
+        log.warning("policy_slow", revision=bundle.revision, ms=round(seconds * 1000, 1))
+
+    return EmbeddedEngine(bundle, clock=clock, on_slow=slow)
 
 
 class Pins:
@@ -159,7 +157,7 @@ def compose(
     sealer, store = sealed.load_or_create_keys(data), open_store(data / FILE)
     issuers = [local.trust(public)] if config.auth.local_issuer else []
     keys = local.LocalIssuer.open(data, public).keys() if config.auth.local_issuer else Keys()
-    authorize = Authorize(engine=EmbeddedEngine(bundle, clock=clock), clock=clock)
+    authorize = Authorize(engine=engine(bundle, clock=clock, log=log), clock=clock)
     current = Current(
         Snapshot(
             registry=Registry(servers={}),
@@ -207,7 +205,7 @@ def compose(
         admit=Admit(),
         authorize=authorize,
         redact_request=redact_request(clock, lambda: f"p{next(tokens)}"),
-        forward=Forward(upstreams=upstreams, live=live, clock=clock, stale=watch.wake),
+        forward=Forward(current=current, upstreams=upstreams, live=live, clock=clock, stale=watch.wake),
         redact_response=redact_response,
         record=record,
         answer=Answers(visible=authorize.visible, sessions=sessions, record=record, clock=clock),
@@ -217,7 +215,6 @@ def compose(
     async def end(sid: str, expires_at: float) -> bool:
         return await asyncio.to_thread(ended.end, store, sid=sid, expires_at=expires_at)
 
-    gate = Gatekeeper(health)
     endpoint = Endpoint(
         govern=pipeline.govern,
         end_session=EndSession(
@@ -229,7 +226,7 @@ def compose(
             clock=clock,
         ),
         explain=problems.explain,
-        why_closed=gate,
+        why_closed=lambda: health.why_not(besides="audit"),
         clock=clock,
         max_body=config.server.max_body,
     )
@@ -265,6 +262,7 @@ def compose(
         application=application,
         current=current,
         authorize=authorize,
+        record=record,
         watch=watch,
         upstreams=upstreams,
         strangers=strangers,
@@ -274,7 +272,6 @@ def compose(
         health=health,
         health_api=health_api,
         world=world,
-        gate=gate,
     )
 
 

@@ -10,6 +10,7 @@ import asyncio
 from typing import Protocol
 
 from airlock.core.clock import timestamp
+from airlock.core.errors import AuditFault
 from airlock.model.entry import Event, Personal, Receipt
 from airlock.store import pins
 from airlock.store.database import Store
@@ -26,7 +27,7 @@ class Log(Protocol):
 
 
 async def record_approvals(store: Store, log: Log) -> None:
-    """Record what nobody recorded yet. Raises `Fault`, or `TimeoutError` where the log does not answer."""
+    """Record what nobody recorded yet. Raises `Fault` where store or log fail; then it is still there."""
     loop = asyncio.get_running_loop()
 
     def record(approval: Approval) -> None:
@@ -37,8 +38,11 @@ async def record_approvals(store: Store, log: Log) -> None:
 
 
 async def _sealed(approval: Approval, log: Log) -> None:
-    async with asyncio.timeout(PATIENCE):
-        await log.seal(event_of(approval))
+    try:
+        async with asyncio.timeout(PATIENCE):
+            await log.seal(event_of(approval))
+    except TimeoutError as late:
+        raise AuditFault(f"an approval was not recorded within {PATIENCE:g} s") from late
 
 
 def event_of(approval: Approval) -> Event:

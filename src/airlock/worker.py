@@ -1,8 +1,8 @@
 """The life of one gateway worker: told what to run, opens its log, serves, reloads, drains.
 
-`python -m airlock.worker --line FD --listen FD` is what the supervisor starts. The HTTP server answers
-from the first moment, but no call is served before the log is open and every server was asked once (or
-had its chance). A worker drains when it is told to, on SIGTERM, and when the line ends.
+`python -m airlock.worker --line FD --listen FD` is what the supervisor starts. A worker takes no connection
+before its log is open and every server was asked once (or had its chance): the port is shared, and others
+may be ready. A worker drains when it is told to, on SIGTERM, and when the line ends.
 """
 
 from __future__ import annotations
@@ -10,19 +10,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
-import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Generator
 from pathlib import Path
 from typing import Literal
 
 import msgspec
-import uvicorn
 import uvloop
 
-from airlock.app import Gateway, compose, facts
+from airlock.app import Gateway, compose, engine, facts
 from airlock.approvals import record_approvals
 from airlock.audit.recovery import open_log
 from airlock.audit.writer import Writer
@@ -30,15 +27,13 @@ from airlock.channel import Channel, Message
 from airlock.core import log as logs
 from airlock.core.clock import SYSTEM, Clock, rfc3339
 from airlock.core.config import Config, ServerEntry
-from airlock.core.errors import AuditFault, Fault, Refused, Stage
+from airlock.core.errors import AuditFault, Fault
 from airlock.core.settings import environment
-from airlock.edge.limits import BoundedProtocol
-from airlock.model.call import Redacted
+from airlock.edge.server import Server, server
+from airlock.gateway.live import no_longer
 from airlock.model.entry import Event
 from airlock.model.health import COMPONENTS, State
-from airlock.model.snapshot import Revocations
 from airlock.policy.bundle import Bundle
-from airlock.policy.embedded import EmbeddedEngine
 from airlock.store import revocations
 from airlock.upstream.http import HttpUpstream
 
@@ -51,16 +46,11 @@ WARM = 2.0
 SWEEP = 15.0
 """Seconds between two rounds that close idle sessions at servers."""
 
+LAST_WORDS = 10.0
+"""Seconds for which a worker whose log takes nothing any more still says so, before it exits non-zero."""
+
 CLOCK_STEP = 1.0
 """Seconds by which wall and monotonic clock may part before it is said."""
-
-
-class Server(uvicorn.Server):
-    """uvicorn without its own signal handling: the worker decides when to stop."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
 
 class Worker:
@@ -117,10 +107,9 @@ class Worker:
         return writer
 
     async def _serve(self, gateway: Gateway) -> None:
-        server = Server(self._uvicorn(gateway))
+        http = server(gateway.application, self._config.server)
         async with asyncio.TaskGroup() as group:
             self._group = group
-            serving = group.create_task(server.serve(sockets=[self._listener]))
             tasks = [
                 group.create_task(work)
                 for work in (
@@ -130,38 +119,22 @@ class Worker:
                     self._follow_store(gateway),
                     self._housekeeping(gateway),
                     self._listen(gateway),
-                    self._open(gateway),
                 )
             ]
+            serving = group.create_task(self._open(gateway, http))
             await self._drain.wait()
-            server.should_exit = True
+            http.should_exit = True
             await serving
             for task in tasks:
                 task.cancel()
 
-    def _uvicorn(self, gateway: Gateway) -> uvicorn.Config:
-        return uvicorn.Config(
-            gateway.application,
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            limit_concurrency=self._config.server.max_connections,
-            timeout_graceful_shutdown=max(1, int(self._config.server.drain)),
-        )
-
-    async def _open(self, gateway: Gateway) -> None:
-        """Serve calls once the servers had their chance, and say so."""
+    async def _open(self, gateway: Gateway, http: Server) -> None:
+        """Take connections once the servers had their chance: until then, workers that are ready get them."""
         await asyncio.sleep(0)
         await gateway.watch.warm(WARM)
         self._assess(gateway)
-        gateway.gate.starting = False
         self._acknowledge(gateway)
+        await http.serve(sockets=[self._listener])
 
     def _acknowledge(self, gateway: Gateway) -> None:
         revision = gateway.authorize.engine.revision
@@ -174,6 +147,7 @@ class Worker:
         while (message := await self._line.receive()) is not None:
             if message["op"] == "world":
                 self._note_world(gateway, message)
+                self._assess(gateway)
             elif message["op"] == "reload":
                 self._reload(gateway, message)
         self._drain.set()
@@ -188,14 +162,14 @@ class Worker:
         config = msgspec.convert(message["config"], Config)
         bundle = Bundle.from_bytes(base64.b64decode(message["bundle"]))
         if bundle.revision != gateway.authorize.engine.revision:
-            gateway.authorize.engine = EmbeddedEngine(bundle, clock=self._clock)
+            gateway.authorize.engine = engine(bundle, clock=self._clock, log=self._log)
             gateway.current.swap(policy_revision=bundle.revision)
             self._group.create_task(self._record("policy_load", "policy", bundle.revision))
         logs.configure(config.logging.level)
-        gone = {entry.name for entry in gateway.config.servers} - {entry.name for entry in config.servers}
+        gateway.record.all_requests = config.logging.audit_all_requests
         gateway.config, self._start = config, message
         gateway.watch.configure(config.servers)
-        gateway.live.cut(lambda call: _removed(call, gone))
+        _cut(gateway)
         self._assess(gateway)
         self._acknowledge(gateway)
 
@@ -211,8 +185,6 @@ class Worker:
                     seen = found
                 await record_approvals(gateway.store, self._writer)
                 self._store_trouble = ""
-            except TimeoutError:
-                self._store_trouble = "an approval could not be recorded in time"
             except Fault as fault:
                 self._store_trouble = fault.detail or fault.reason
 
@@ -221,7 +193,7 @@ class Worker:
             now = self._clock.wall()
             fresh = await asyncio.to_thread(lambda: revocations.load(gateway.store, now=now))
             gateway.current.swap(revocations=fresh)
-            gateway.live.cut(lambda call: _revoked(call, fresh))
+            _cut(gateway)
         if "pins" in changed:
             gateway.watch.wake_all()
 
@@ -235,6 +207,10 @@ class Worker:
                 for upstream in list(gateway.upstreams.values()):
                     if isinstance(upstream, HttpUpstream):
                         await upstream.sweep()
+            if self._writer.failed:
+                await asyncio.sleep(LAST_WORDS)
+                self._log.error("lifecycle", what="audit_failed", reason=self._writer.failed)
+                raise SystemExit(1)
             await asyncio.sleep(1.0)
 
     def _assess(self, gateway: Gateway) -> None:
@@ -292,26 +268,13 @@ class Worker:
         try:
             await self._writer.seal(event)
         except AuditFault as fault:
-            self._log.error("audit_batch", result="failed", detail=fault.detail, action=event.action)
+            self._log.error("audit_event_lost", detail=fault.detail, action=event.action)
 
 
-def _removed(call: Redacted, gone: set[str]) -> Refused | None:
-    """A call to a server that the configuration no longer names is cut."""
-    server = call.allowed.admitted.routed.tool.server
-    if server not in gone:
-        return None
-    text = f"The server {server} was taken out of service."
-    return Refused(Stage.FORWARD, 40302, "contained", text, scope={"kind": "server", "server": server})
-
-
-def _revoked(call: Redacted, revoked: Revocations) -> Refused | None:
-    """A call under a credential that counts no more is cut."""
-    principal = call.allowed.admitted.routed.identified.caller.principal
-    owner = (principal.tenant, principal.issuer, principal.subject)
-    if principal.token_id not in revoked.token_ids and owner not in revoked.subjects:
-        return None
-    text = "The credential of this call was revoked."
-    return Refused(Stage.FORWARD, 40302, "contained", text, scope={"kind": "principal"})
+def _cut(gateway: Gateway) -> None:
+    """End the running calls that the snapshot of now would not let begin."""
+    now = gateway.current.get()
+    gateway.live.cut(lambda call: no_longer(call, now))
 
 
 async def _main(line: socket.socket, listener: socket.socket) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.audit.test_entry import decode
-from tests.audit.writing_parts import UID, event
 
 from airlock.audit import entry as form
 from airlock.audit.chain import Chain, Draft, Stamp
 from airlock.model.entry import Event, Personal
+from tests.audit.test_entry import decode
+from tests.audit.writing_parts import UID, event
 
 
 def stamp(number: int = 1) -> Stamp:

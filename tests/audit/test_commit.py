@@ -6,6 +6,11 @@ import errno
 from typing import TYPE_CHECKING
 
 import pytest
+
+from airlock.audit import commit as group
+from airlock.audit import journal
+from airlock.core.errors import AuditFault, Effect
+from airlock.model.entry import Event, Personal, Receipt
 from tests.audit.writing_parts import (
     UID,
     HandClock,
@@ -20,11 +25,6 @@ from tests.audit.writing_parts import (
     intent,
     outcome,
 )
-
-from airlock.audit import commit as group
-from airlock.audit import journal
-from airlock.core.errors import AuditFault, Effect
-from airlock.model.entry import Event, Personal, Receipt
 
 if TYPE_CHECKING:
     from airlock.audit.commit import GroupCommit, Verdict
@@ -218,14 +218,15 @@ class AfterTwoFlushes:
         return errno.EIO if operation == "flush" and self.flushes > 2 else 0
 
 
-def test_an_acknowledged_record_that_is_gone_ends_the_log(volume: SimVolume) -> None:
+@pytest.mark.parametrize("place", [slice(200, 210), slice(journal.HEADER, None)])
+def test_an_acknowledged_record_that_is_gone_ends_the_log(volume: SimVolume, place: slice) -> None:
     log = commit(volume)
     seal(log, event(1))
     directory = volume.directories[UID]
     Disk(volume, "flush", times=1)
-    directory.files[journal.segment_name(1)].medium[200:210] = bytes(10)
+    medium = directory.files[journal.segment_name(1)].medium
+    medium[place] = bytes(len(medium[place]))
     assert effects(seal(log, outcome(2))) == ["possible"]
-    assert "segment" not in log.failure
     assert journal.segment_name(1) in log.failure
 
 
@@ -330,3 +331,17 @@ def test_a_segment_that_cannot_be_cut_is_closed_all_the_same(volume: SimVolume) 
     volume.fail = lambda operation, name: errno.EIO if operation == "truncate" else 0
     log.close()
     check_chain(list(history(volume.directories[UID])))
+
+
+def test_little_room_is_told_when_it_begins_and_when_it_ends(volume: SimVolume) -> None:
+    clock, lines = HandClock(), Lines()
+    log = commit(volume, clock=clock, log=lines)
+    for foreign in (0.0, 0.93, 0.93, 0.985, 0.0):
+        volume.foreign = int(volume.total * foreign)
+        clock.forward(1)
+        log.look()
+    assert [(level, fields["below_10_percent"], fields["refusing"]) for level, _, fields in lines.said] == [
+        ("warning", True, False),
+        ("error", True, True),
+        ("warning", False, False),
+    ]

@@ -13,11 +13,11 @@ import pytest
 import rfc8785
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.audit.writing_parts import event
 
 from airlock.audit import entry as form
 from airlock.audit import limits, vocabulary
 from airlock.model.entry import Event, Personal
+from tests.audit.writing_parts import event
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,6 +170,11 @@ def test_absent_attributes_are_left_out() -> None:
 def test_what_has_no_place_in_the_format_is_misuse(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         encode(event(**fields))
+
+
+def test_when_it_happened_stands_beside_when_it_was_recorded() -> None:
+    found = decode(encode(event(occurred_at="2025-12-31 23:59:59.999999")))
+    assert (found["occurred_at"], found["timestamp"]) == ("2025-12-31 23:59:59.999999", PLACE.timestamp)
 
 
 def test_nesting_ends_somewhere() -> None:

@@ -6,14 +6,14 @@ import io
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.audit.test_chain import grow
-from tests.audit.writing_parts import UID, event
 
 from airlock.audit import journal
 from airlock.audit.append import Appender
 from airlock.audit.chain import Chain
 from airlock.audit.files import LocalVolume
 from airlock.audit.journal import JournalDamaged
+from tests.audit.test_chain import grow
+from tests.audit.writing_parts import UID, event
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -106,6 +106,7 @@ def test_a_full_segment_is_followed_by_the_next(tmp_path: Path) -> None:
     assert len(paths) > 1
     assert seqs(written) == list(range(1, 201))
     assert seqs(written, after=150, until=170) == list(range(151, 171))
+    assert seqs(written, after=2, until=4) == [3, 4]
     assert paths[0].stat().st_size < 64 * 1024  # what it did not use went back to the disk
     assert paths[-1].stat().st_size == 64 * 1024
 
@@ -126,6 +127,12 @@ def test_a_torn_mark_of_the_last_batch_is_no_damage(written: Written) -> None:
     ends = [record.end_offset for record in journal.read(written.only())]
     written.change(ends[2] + 9, b"\x13")
     assert seqs(written) == [1, 2, 3]
+
+
+def test_a_torn_end_that_looks_like_a_mark_is_no_damage(written: Written) -> None:
+    end = list(journal.read(written.only()))[-1].end_offset
+    written.change(end, b"torn" + journal.mark(6)[:-1] + b"?")
+    assert seqs(written) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("place", ["mark", "lengths", "entry", "zeros"])

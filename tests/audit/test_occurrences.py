@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from tests.audit.writing_parts import HandClock, Lines
 
 from airlock.audit.occurrences import Steps
 from airlock.audit.tally import Tally
 from airlock.core.errors import AuditFault
 from airlock.model.entry import Receipt
+from tests.audit.writing_parts import HandClock, Lines
 
 
 @pytest.mark.parametrize(

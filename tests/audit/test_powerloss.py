@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
+from airlock.audit.journal import JournalDamaged
+from airlock.audit.survey import Watermark
+from airlock.core.errors import AuditFault
+from airlock.model.entry import Event, Receipt
 from tests.audit.writing_parts import (
     PowerLoss,
     SimVolume,
@@ -17,17 +22,12 @@ from tests.audit.writing_parts import (
     recovery,
 )
 
-from airlock.audit.journal import JournalDamaged
-from airlock.audit.survey import Watermark
-from airlock.core.errors import AuditFault
-from airlock.model.entry import Event, Receipt
-
 if TYPE_CHECKING:
     import random
 
     from airlock.audit.commit import GroupCommit
 
-ROUNDS = 400
+ROUNDS = 320
 
 
 class Life:

@@ -6,6 +6,16 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from airlock.audit import journal
+from airlock.audit.append import FRESH
+from airlock.audit.entry import commitment, entry_hash
+from airlock.audit.journal import JournalDamaged
+from airlock.audit.occurrences import Whole
+from airlock.audit.spool import NAME as SPOOL
+from airlock.audit.survey import Watermark
+from airlock.core.errors import AuditFault
+from airlock.model.entry import Personal, Receipt
 from tests.audit.test_commit import Disk, seal
 from tests.audit.test_entry import decode
 from tests.audit.writing_parts import (
@@ -22,16 +32,6 @@ from tests.audit.writing_parts import (
     outcome,
     recovery,
 )
-
-from airlock.audit import journal
-from airlock.audit.append import FRESH
-from airlock.audit.entry import commitment, entry_hash
-from airlock.audit.journal import JournalDamaged
-from airlock.audit.occurrences import Whole
-from airlock.audit.spool import NAME as SPOOL
-from airlock.audit.survey import Watermark
-from airlock.core.errors import AuditFault
-from airlock.model.entry import Personal, Receipt
 
 if TYPE_CHECKING:
     from airlock.audit.commit import GroupCommit
@@ -136,9 +136,10 @@ def test_damage_in_the_journal_stops_the_start(volume: SimVolume, at: int, data:
 
 
 def test_a_segment_of_another_chain_stops_the_start(volume: SimVolume) -> None:
-    one, two = (recovery(volume, seed=seed).open() for seed in (1, 2))
+    for seed in (1, 2):
+        recovery(volume, seed=seed).open()
     name = journal.segment_name(1)
-    mine, other = volume.directories[one.chain.uid], volume.directories[two.chain.uid]
+    mine, other = (volume.directories[uid] for uid in volume.names())
     mine.files[name] = other.files[name]
     volume.end_process()
     with pytest.raises(JournalDamaged, match="segment 1 of chain"):
@@ -330,6 +331,13 @@ def test_an_intent_without_outcome_is_closed_as_unknown(volume: SimVolume) -> No
     assert entries(first(volume))[-1]["metadata"]["unknown_outcomes"] == 1
     restarted(volume)
     assert entries(first(volume))[-1]["metadata"]["unknown_outcomes"] == 0
+
+
+def test_an_intent_of_nobody_is_closed_for_nobody(volume: SimVolume) -> None:
+    seal(recovery(volume).open(), intent(1, personal=Personal()))
+    restarted(volume)
+    *_, record, _ = history(first(volume))
+    assert (decode(record.entry)["reason"], record.personal) == ("outcome_unknown", b"")
 
 
 def test_an_intent_that_only_the_database_still_has_is_closed(volume: SimVolume) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 
 import pytest
-from tests.audit.writing_parts import UID, SimDirectory, SimVolume
 
 from airlock.audit.room import RESERVE, SEGMENT_MIN, Room, segment_size
+from tests.audit.writing_parts import UID, SimDirectory, SimVolume
 
 MIB = 1024 * 1024
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 
 import pytest
-from tests.audit.test_chain import grow
-from tests.audit.writing_parts import UID, SimDirectory, SimVolume, dice, outcome
 
 from airlock.audit.chain import Chain, Sealed
 from airlock.audit.spool import NAME, Spool
+from tests.audit.test_chain import grow
+from tests.audit.writing_parts import UID, SimDirectory, SimVolume, dice, outcome
 
 
 @pytest.fixture

@@ -410,3 +410,12 @@ def check_chain(records: list[Record]) -> None:
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Run to the end, within a bound."""
     return asyncio.run(asyncio.wait_for(work, 20))
+
+
+async def until(condition: Callable[[], bool], bound: float = 10.0) -> None:
+    """Wait for a condition, not for a time."""
+    for _ in range(int(bound / 0.002)):
+        if condition():
+            return
+        await asyncio.sleep(0.002)
+    raise AssertionError("it did not happen in time")

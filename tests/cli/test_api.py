@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.cli.admin_api import Answer, gateway
 
 from airlock.cli.api import get
 from airlock.core.config import Config, ServerSection
 from airlock.core.errors import ConfigError
+from tests.cli.admin_api import Answer, gateway
 
 PATH = "/admin/policy/status"
 

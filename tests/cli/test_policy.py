@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.admin_api import Answer, gateway
 from typer.testing import CliRunner, Result
 
 from airlock.cli.policy import app
 from airlock.policy.bundle import load_bundle
+from tests.cli.admin_api import Answer, gateway
 
 ALLOW = 'decision := {"allow": input.target.read_only, "reason": "by_class", "rule": "r"}\n'
 TEST = b'package t\ntest_a if data.airlock.decision.allow with input as {"target": {"read_only": true}}\n'

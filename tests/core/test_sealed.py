@@ -79,7 +79,9 @@ def test_any_text_under_a_known_key_breaks_the_seal(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [f"{TEXT}=", f"{TEXT}\n", f" {TEXT}", TEXT[:-4], "b2.", "b2", f"{TEXT}.x", "b2.AAAA"]
+    "text",
+    [f"{TEXT}=", f"{TEXT}\n", f" {TEXT}", TEXT[:-4], "b2.", "b2", f"{TEXT}.x", "b2.AAAA"],
+    ids=["padded", "line", "space", "cut", "empty", "bare", "parts", "short"],
 )
 def test_other_spellings_break_the_seal(text: str) -> None:
     assert not opens(SEALER, "session", text, b"context")

@@ -267,7 +267,9 @@ class TestEnvironment:
             load(None, {"AIRLOCK__SERVER__PORT": value})
 
     def test_other_variables_are_none_of_our_business(self) -> None:
-        assert load(None, {"AIRLOCK_TOKEN": "x", "PATH": "/bin"}).config.server == load(None, {}).config.server
+        assert (
+            load(None, {"AIRLOCK_TOKEN": "x", "PATH": "/bin"}).config.server == load(None, {}).config.server
+        )
 
     def test_the_process_environment_is_a_copy(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRLOCK__SERVER__PORT", "1")

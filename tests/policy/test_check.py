@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.policy.policies import SHIPPED, bundle, shipped
 
 from airlock.policy import trial
 from airlock.policy.bundle import Bundle
 from airlock.policy.check import check_bundle
 from airlock.policy.problem import PolicyRejected
+from tests.policy.policies import SHIPPED, bundle, shipped
 
 CRAWLING = """
 allow if count([1 | some a in input.arguments.x; some b in input.arguments.x; a == b]) == 0

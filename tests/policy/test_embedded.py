@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.policy.policies import bundle, partial_questions, question, shipped
 
 from airlock.core.errors import PolicyFault
 from airlock.policy.bundle import Bundle
@@ -17,6 +16,7 @@ from airlock.policy.input import encode
 from airlock.policy.problem import PolicyRejected
 from airlock.policy.rego import Rego
 from airlock.policy.sample import SAMPLE, complete
+from tests.policy.policies import bundle, partial_questions, question, shipped
 
 FRAGILE = bundle('decision := {"allow": true, "reason": upper(input.arguments.x)}')
 CALM = encode(complete({"subject": {"roles": ["viewer"]}}))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.policy.policies import bundle, shipped
 
 from airlock.policy.explain import Explanation, explain
 from airlock.policy.sample import complete
+from tests.policy.policies import bundle, shipped
 
 
 def starter(**changed: Any) -> Explanation:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.policy.policies import SHIPPED, bundle, shipped
 
 from airlock.policy.bundle import Bundle
 from airlock.policy.lint import lint
 from airlock.policy.problem import PolicyRejected
+from tests.policy.policies import SHIPPED, bundle, shipped
 
 REFUSED = {
     "allow if io.jwt.decode(input.x)": "a.rego:2:23: function io.jwt.decode is not available to policies",

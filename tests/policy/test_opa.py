@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from tests.policy.policies import NAMES, PATHS, SHIPPED, Opa, bundle, question, shipped
 
 from airlock.core.errors import PolicyFault
 from airlock.policy.capability import COMMON
 from airlock.policy.embedded import EmbeddedEngine
 from airlock.policy.input import encode
 from airlock.policy.rego import UNDEFINED, compile_modules
+from tests.policy.policies import NAMES, PATHS, SHIPPED, Opa, bundle, question, shipped
 
 QUESTIONS = 6000
 """For each shipped policy: more than 10,000 in all."""

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from hypothesis import given, settings
-from tests.policy.policies import SHIPPED, partial_questions, question, shipped
 
 from airlock.model.decision import Decision
 from airlock.policy.embedded import EmbeddedEngine
+from tests.policy.policies import SHIPPED, partial_questions, question, shipped
 
 ENGINES = {name: EmbeddedEngine(shipped(name)) for name in SHIPPED}
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from tests.policy.policies import SHIPPED, shipped
 
 from airlock.policy.bundle import Bundle
 from airlock.policy.suite import Results, run_tests
+from tests.policy.policies import SHIPPED, shipped
 
 POLICY = b"""package airlock
 decision := {"allow": input.target.read_only, "reason": "by_class", "obligations": {"redact": ["email"]}}

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from airlock.core.errors import Fault
 from airlock.store import pins
 from airlock.store.database import Store, open_store
 
@@ -101,6 +102,43 @@ def test_only_a_definition_that_was_seen_can_be_approved(store: Store, target: d
         approval: dict[str, Any] = {"server": "notes", "by": "admin", "now": 5.0} | target
         pins.approve(store, **approval)
     assert store.versions() == before
+
+
+def test_the_pins_of_one_server_are_told_apart_from_its_changes(store: Store) -> None:
+    offer(store, read=OLD, write=OLD)
+    offer(store, read=NEW)
+    offer(store, tenant="t2", read=NEW)
+    found = [
+        (tool.tool, tool.pinned and tool.pinned.digest, [seen.digest for seen in tool.waiting])
+        for tool in pins.list_pins(store, server="notes", tenant="")
+    ]
+    assert found == [("read", "d-old", ["d-new"]), ("write", "d-old", [])]
+
+
+def test_an_approval_waits_until_somebody_has_recorded_it(store: Store) -> None:
+    offer(store, read=OLD)
+    offer(store, read=NEW)
+    pins.approve(store, server="notes", tool="read", digest="d-new", by="admin", now=5.0)
+    heard: list[pins.Approval] = []
+
+    def fail(approval: pins.Approval) -> None:
+        raise OSError("the log is full")
+
+    with pytest.raises(Fault, match="control data"):
+        pins.record_approvals(store, fail)
+    for _ in range(2):
+        pins.record_approvals(store, heard.append)
+    assert heard == [
+        pins.Approval(
+            server="notes",
+            tenant="",
+            tool="read",
+            digest="d-new",
+            replaced="d-old",
+            decided_at=5.0,
+            decided_by="admin",
+        )
+    ]
 
 
 def test_tenants_and_tools_have_pins_of_their_own(store: Store) -> None:

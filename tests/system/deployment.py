@@ -101,16 +101,20 @@ class Deployment:
 
     def start(self) -> None:
         """Start and wait until calls are served and every server was read."""
-        command = [sys.executable, "-m", "airlock.cli", "serve", "--config", str(self.config)]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
+        self.start_unwaited()
         try:
             self.wait_ready()
         except AssertionError:
             self.stop(signal.SIGKILL)
             raise
+
+    def start_unwaited(self) -> None:
+        """Start, and wait for nothing."""
+        command = [sys.executable, "-m", "airlock.cli", "serve", "--config", str(self.config)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
 
     def wait_ready(self, *, state: str = "ok") -> None:
         until(lambda: self._ready(state), within=30, what=f"ready\n{self.tail()}")

@@ -7,6 +7,7 @@ product's own code.
 from __future__ import annotations
 
 import json
+import select
 import threading
 import time
 from collections.abc import Mapping
@@ -42,12 +43,18 @@ class Recorder:
         self.seen: list[Seen] = []
         self.tools = dict(tools or {name: definition(name) for name in TOOLS})
         self.release = threading.Event()
+        self.dead = False
+        self.left = 0
+        """Callers that hung up on a call of `hang`."""
         recorder = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
+                if recorder.dead:
+                    _close(self)
+                    return
                 body = self.rfile.read(int(self.headers.get("content-length", "0")))
                 fields = {name.lower(): value for name, value in self.headers.items()}
                 recorder.seen.append(Seen(fields, body))
@@ -71,6 +78,11 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Die: every call fails from now on."""
+        self.dead = True
         self.release.set()
         self._server.shutdown()
         self._server.server_close()
@@ -135,7 +147,12 @@ class Recorder:
         _reply(http, whole)
 
     def _hang(self, http: BaseHTTPRequestHandler) -> None:
-        self.release.wait(30)
+        """Say nothing until told to, or until the caller hangs up."""
+        end = time.monotonic() + 30
+        while time.monotonic() < end and not self.release.wait(0.01):
+            if select.select([http.connection], [], [], 0)[0] and not http.connection.recv(1):
+                self.left += 1
+                break
         _close(http)
 
     @staticmethod

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, TextContent
+
 from tests.system.deployment import Deployment, free_port, until
 from tests.upstream.stdio_parts import NODE, PARTS
-
-from mcp import Client
 
 SERVERS = PARTS / "@modelcontextprotocol"
 INSPECTOR = (

@@ -20,6 +20,7 @@ from http.client import HTTPException
 from pathlib import Path
 
 import pytest
+
 from tests.system.deployment import Deployment, until
 from tests.system.recorder import Recorder
 

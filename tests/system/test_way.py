@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.system.deployment import Deployment
 from tests.system.recorder import Recorder
 

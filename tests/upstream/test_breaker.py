@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.upstream.http_parts import HandClock, run, until
 
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.upstream.breaker import Breaker, BreakerState, Gate
+from tests.upstream.http_parts import HandClock, run, until
 
 
 def fail(breaker: Breaker, times: int = 1) -> None:

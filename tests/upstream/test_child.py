@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from tests.upstream.stdio_parts import House, answer, call, house, request, told, toy, until
 
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.upstream.calls import claimed_id, request_line
+from tests.upstream.stdio_parts import House, answer, call, house, request, told, toy, until
 
 MIB = 1024 * 1024
 

@@ -10,6 +10,12 @@ from typing import Any
 
 import msgspec
 import pytest
+
+from airlock.core.clock import SYSTEM
+from airlock.core.errors import Effect, UpstreamFault
+from airlock.upstream import breaker
+from airlock.upstream.credentials import Credential
+from airlock.upstream.http import HttpUpstream
 from tests.upstream.http_parts import (
     END,
     HandClock,
@@ -31,12 +37,6 @@ from tests.upstream.http_parts import (
     upstream,
     writes,
 )
-
-from airlock.core.clock import SYSTEM
-from airlock.core.errors import Effect, UpstreamFault
-from airlock.upstream import breaker
-from airlock.upstream.credentials import Credential
-from airlock.upstream.http import HttpUpstream
 
 META = "io.modelcontextprotocol/"
 

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.upstream.http_parts import run, upstream
 
 from airlock.core.clock import SYSTEM
 from airlock.core.errors import UpstreamFault
 from airlock.model.upstream import UpstreamRequest
 from airlock.upstream.http import HttpUpstream
+from tests.upstream.http_parts import run, upstream
 
 SERVER = """
 import asyncio, sys

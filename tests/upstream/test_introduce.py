@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from msgspec import structs
-from tests.upstream.stdio_parts import QUICK, answer, call, house, request, told, toy
 
 from airlock.core.errors import UpstreamFault
 from airlock.upstream.servers import Timing
+from tests.upstream.stdio_parts import QUICK, answer, call, house, request, told, toy
 
 
 @pytest.mark.parametrize(

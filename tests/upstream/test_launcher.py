@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.upstream.stdio_parts import ROOT, alive, python
 
 from airlock.upstream import launcher
+from tests.upstream.stdio_parts import ROOT, alive, python
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import msgspec
-from tests.upstream.stdio_parts import call, house, toy, until
 
 from airlock.upstream.frames import Answer, FrameReader, Notified, Request, encode, from_runner
+from tests.upstream.stdio_parts import call, house, toy, until
 
 MIB = 1024 * 1024
 

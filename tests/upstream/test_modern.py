@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, cast
 
-from tests.upstream.http_parts import call, run
-
 from airlock.upstream.modern import REMEMBERED, Modern
 from airlock.upstream.wire import Outgoing, Reply, Wire
+from tests.upstream.http_parts import call, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,6 @@ import os
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.upstream.stdio_parts import until
 
 from airlock.core.clock import SYSTEM
 from airlock.upstream.pipes import (
@@ -24,6 +23,7 @@ from airlock.upstream.pipes import (
     Outbox,
     escaped,
 )
+from tests.upstream.stdio_parts import until
 
 MIB = 1024 * 1024
 

@@ -15,6 +15,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from airlock.core.clock import SYSTEM
+from airlock.core.errors import Effect, UpstreamFault
+from airlock.upstream import pool
+from airlock.upstream.exchange import Exchange, Unattended
+from airlock.upstream.guard import Origin
+from airlock.upstream.pool import Pool, resolve
 from tests.upstream.http_parts import (
     END,
     HandClock,
@@ -31,13 +38,6 @@ from tests.upstream.http_parts import (
     upstream,
     writes,
 )
-
-from airlock.core.clock import SYSTEM
-from airlock.core.errors import Effect, UpstreamFault
-from airlock.upstream import pool
-from airlock.upstream.exchange import Exchange, Unattended
-from airlock.upstream.guard import Origin
-from airlock.upstream.pool import Pool, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path

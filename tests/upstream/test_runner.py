@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from msgspec import structs
-from tests.upstream.stdio_parts import House, alive, answer, call, house, toy, until
 
 from airlock.core.errors import UpstreamFault
 from airlock.upstream import census
 from airlock.upstream.frames import Cancel, encode
 from airlock.upstream.runner import MAX_SERVERS
+from tests.upstream.stdio_parts import House, alive, answer, call, house, toy, until
 
 if TYPE_CHECKING:
     pass

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tests.upstream.stdio_parts import alive, call, toy
 
 from airlock.core.clock import SYSTEM
 from airlock.core.errors import UpstreamFault
 from airlock.upstream.breaker import Gate
 from airlock.upstream.stdio import StdioUpstream
 from airlock.upstream.stdio_link import RunnerLink
+from tests.upstream.stdio_parts import alive, call, toy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

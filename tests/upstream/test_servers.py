@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import structs
+
+from airlock.core.errors import Effect, UpstreamFault
+from airlock.upstream.restarts import Restarts
 from tests.upstream.stdio_parts import (
     HERE,
     QUICK,
@@ -25,9 +28,6 @@ from tests.upstream.stdio_parts import (
     toy,
     until,
 )
-
-from airlock.core.errors import Effect, UpstreamFault
-from airlock.upstream.restarts import Restarts
 
 if TYPE_CHECKING:
     from airlock.upstream.stdio import StdioUpstream

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from tests.upstream.http_parts import HandClock, run, until
 
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.upstream.dialogue import Peer
 from airlock.upstream.sessions import Session, Sessions, key_of
+from tests.upstream.http_parts import HandClock, run, until
 
 A, B = key_of("a", {}), key_of("b", {})
 

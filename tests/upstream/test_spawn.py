@@ -6,9 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.upstream.stdio_parts import toy
 
 from airlock.upstream import spawn
+from tests.upstream.stdio_parts import toy
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,6 +9,13 @@ from typing import Any
 
 import pytest
 from msgspec import structs
+
+from airlock.core.clock import SYSTEM
+from airlock.core.config import ServerEntry
+from airlock.core.errors import UpstreamFault
+from airlock.model.upstream import UpstreamRequest
+from airlock.upstream.breaker import BreakerState, Gate
+from airlock.upstream.stdio import StdioUpstream
 from tests.upstream.stdio_parts import (
     HERE,
     NODE,
@@ -22,13 +29,6 @@ from tests.upstream.stdio_parts import (
     toy,
     until,
 )
-
-from airlock.core.clock import SYSTEM
-from airlock.core.config import ServerEntry
-from airlock.core.errors import UpstreamFault
-from airlock.model.upstream import UpstreamRequest
-from airlock.upstream.breaker import BreakerState, Gate
-from airlock.upstream.stdio import StdioUpstream
 
 NPM = structs.replace(QUICK, probe=3.0, start=20.0)
 """Node takes a second to start when the machine is busy."""

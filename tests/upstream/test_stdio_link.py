@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.upstream.stdio_parts import answer, request, told, until
 
 from airlock.core.clock import SYSTEM
 from airlock.core.errors import Effect, UpstreamFault
@@ -16,6 +15,7 @@ from airlock.upstream.dialogue import Peer
 from airlock.upstream.frames import Answer, Described, Event, FrameReader, encode, to_runner
 from airlock.upstream.stdio import StdioUpstream
 from airlock.upstream.stdio_link import RunnerLink
+from tests.upstream.stdio_parts import answer, request, told, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

@@ -32,7 +32,9 @@ class World:
 class PolicyApi:
     """Answers from what the worker knows; asks nobody."""
 
-    def __init__(self, *, world: World, active: Callable[[], str], identify: Identify, public_url: str) -> None:
+    def __init__(
+        self, *, world: World, active: Callable[[], str], identify: Identify, public_url: str
+    ) -> None:
         self._world = world
         self._active = active
         self._identify = identify

@@ -131,9 +131,17 @@ class GroupCommit:
         """Why this log takes nothing ever again."""
 
     def begin(self) -> Batch:
-        self.room.look(self._clock.monotonic())
+        self.look()
         self._stamps.now()
         return Batch(self.chain.draft())
+
+    def look(self) -> None:
+        """See how much room is left on the volume, and tell the operator when that changes."""
+        before = self.room.low, self.room.starved
+        self.room.look(self._clock.monotonic())
+        if (self.room.low, self.room.starved) != before:
+            say = self._log.error if self.room.starved else self._log.warning
+            say("audit_storage", below_10_percent=self.room.low, refusing=self.room.starved)
 
     def add(self, batch: Batch, event: Event, committed: Committed | None = None) -> None:
         """Give the event its place in the batch, or its refusal."""

@@ -211,12 +211,9 @@ class LocalHandle:
             os.posix_fallocate(self._fd, 0, size)
 
     def write(self, offset: int, data: bytes) -> None:
-        written = os.pwrite(self._fd, data, offset)
-        while written < len(data):
-            more = os.pwrite(self._fd, data[written:], offset + written)
-            if more == 0:
-                raise OSError(errno.EIO, "the disk took nothing")
-            written += more
+        if os.pwrite(self._fd, data, offset) != len(data):
+            # Linux cuts a write to a file short only where the volume or a limit ends.
+            raise OSError(errno.ENOSPC, "the disk took a part only")
 
     def flush(self) -> None:
         os.fdatasync(self._fd)

@@ -150,35 +150,40 @@ class Writer:
             return True
         if first is None:
             return False
+        waiting.append(first)
         step = self._steps.look()
         batch = self._commit.begin()
         if step is not None:
             self._commit.add(batch, step)
-        more = self._fill(batch, first, waiting)
+        more = self._fill(batch, waiting)
         self._seal(batch, waiting)
         self._commit.roll_if_old()
         return more
 
-    def _fill(self, batch: Batch, first: _Waiter, waiting: list[_Waiter]) -> bool:
+    def _fill(self, batch: Batch, waiting: list[_Waiter]) -> bool:
         """Take what waits, until the batch is full or old enough. False: asked to stop."""
         started = self._clock.monotonic()
-        waiter: _Waiter | None = first
-        while waiter is not None:
-            waiting.append(waiter)
-            self._commit.add(batch, waiter.event)
+        while True:
+            self._commit.add(batch, waiting[-1].event)
             now = self._clock.monotonic()
             if batch.is_full or now - started >= BUILD_MAX + self._linger:
                 return True
             try:
-                waiter = self._queue.get_nowait()
+                waiter = self._next(started + self._linger - now)
             except Empty:
-                if now - started >= self._linger:
-                    return True
-                try:
-                    waiter = self._queue.get(timeout=started + self._linger - now)
-                except Empty:
-                    return True
-        return False
+                return True
+            if waiter is None:
+                return False
+            waiting.append(waiter)
+
+    def _next(self, patience: float) -> _Waiter | None:
+        """Who waits next; raises Empty if nobody does for so many seconds."""
+        try:
+            return self._queue.get_nowait()
+        except Empty:
+            if patience <= 0:
+                raise
+            return self._queue.get(timeout=patience)
 
     def _seal(self, batch: Batch, waiting: list[_Waiter]) -> None:
         """Flush, count, then wake everybody: not one of them before the flush returned."""
@@ -190,7 +195,7 @@ class Writer:
         waiting.clear()
 
     def _look_around(self) -> None:
-        self._commit.room.look(self._clock.monotonic())
+        self._commit.look()
         self._commit.mend()
         step = self._steps.look()
         if step is not None:

@@ -74,7 +74,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         refuse_query_token(scope["query_string"])
         headers = Headers(scope["headers"])
         check_content(headers)
-        accept = accepts(headers)
+        accept = answer_forms(headers)
         body = await read_body(receive, headers.get("content-length"), self.max_body)
         return self._inbound(scope, headers, body), accept
 
@@ -91,6 +91,14 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             source_port=peer[1],
             received=self.clock.monotonic(),
         )
+
+
+def answer_forms(headers: Headers) -> Accept:
+    """What the client takes. Who sends a single legacy request and takes anything gets one JSON object."""
+    accept = accepts(headers)
+    legacy = headers.get("mcp-protocol-version") not in eras.MODERN
+    alone = legacy and headers.get("mcp-session-id") is None
+    return Accept(json=True, sse=False) if alone and headers.get("accept") in (None, "*/*") else accept
 
 
 def refuse_query_token(query: bytes) -> None:
@@ -134,5 +142,6 @@ async def _collect(receive: Receive, most: int) -> bytes:
 
 
 def _too_large(most: int) -> Rejected:
-    close = (("connection", "close"),)
-    return Rejected(413, -32600, "body_too_large", f"The body is larger than {most} bytes.", headers=close)
+    """The connection stays open for a while, and what still comes is thrown away: who is cut off in the
+    middle of sending never reads the answer."""
+    return Rejected(413, -32600, "body_too_large", f"The body is larger than {most} bytes.")

@@ -1,7 +1,7 @@
-"""Limits that hold before a request exists: header block, time to send it.
+"""Limits below requests: size and time of the header block, time of the whole message.
 
-uvicorn's parser sets none, so a peer could send header lines for ever. A breach is answered in plain HTTP
-and closes the connection; nothing of it was parsed.
+uvicorn's parser sets none, so a peer could send header lines, or a body that nobody reads any more, for
+ever. A breach is answered in plain HTTP where no answer began, and closes the connection.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ HEADER_BLOCK = 32 * 1024
 
 HEADER_TIME = 10.0
 """Seconds from the first byte of a request to the end of its header lines."""
+
+MESSAGE_TIME = 40.0
+"""Seconds from the end of the header lines to the end of the body; who reads the body gives up before."""
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
@@ -40,8 +43,6 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing():
-            return
         if self._in_headers:
             self._pending += len(data)
             if self._deadline is None:
@@ -52,12 +53,28 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._headers_end()
+        if self._size() > HEADER_BLOCK:
+            self._refuse(_TOO_LARGE)
+        if self.transport.is_closing():
+            return
+        self._deadline = self.loop.call_later(MESSAGE_TIME, self._refuse, b"")
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        if not self.transport.is_closing():
+            super().on_body(body)
+
     def on_message_complete(self) -> None:
+        if self.transport.is_closing():
+            return
+        self._headers_end()
         self._in_headers = True
         self._pending = 0
         super().on_message_complete()
+
+    def _size(self) -> int:
+        """Bytes of the header block, whatever else came in the same piece."""
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
     def _headers_end(self) -> None:
         self._in_headers = False
@@ -68,5 +85,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, answer: bytes) -> None:
         self._headers_end()
         if not self.transport.is_closing():
-            self.transport.write(answer)
+            answering = bool(self.cycle) and not self.cycle.response_complete
+            if not answering:
+                self.transport.write(answer)
             self.transport.close()

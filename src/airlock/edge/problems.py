@@ -10,6 +10,7 @@ from typing import Protocol
 
 from airlock.core.clock import Clock
 from airlock.core.errors import Fault, PolicyFault, Refused, Rejected, Unauthenticated
+from airlock.gateway.record import DIFFERENTIALS
 from airlock.identity import resources
 from airlock.identity.challenge import challenge
 from airlock.mcp import jsonrpc, refusals
@@ -85,12 +86,14 @@ class Problems:
         headers = (("retry-after", str(told.retry_after)),) if told.retry_after is not None else ()
         method = identified.message.method if identified else ""
         request_id = identified.id if identified else None
-        if request_id is not None and refusals.form(failure, method) == "tool_error":
+        form = refusals.form(failure, method)
+        if request_id is not None and form == "tool_error":
             modern = identified is not None and identified.client.modern
             body = jsonrpc.result(request_id, refusals.tool_error(told, modern=modern))
         else:
             error = refusals.rpc_error(told)
-            body = jsonrpc.error(request_id, error["code"], error["message"], error["data"])
+            data = None if form == "http" else error["data"]
+            body = jsonrpc.error(request_id, error["code"], error["message"], data)
         return Reply(body=body, status=refusals.http_status(failure), headers=headers, is_error=True)
 
     def _note(self, inbound: Inbound | None, identified: Identified | None, failure: Failure) -> None:
@@ -116,9 +119,12 @@ class Problems:
             self._log.info("policy_decision" if failure.code == 40301 else "request_refused", **fields)
 
 
-SECURITY = frozenset(
-    {"duplicate_key", "case_collision", "header_mismatch", "cross_tenant_attempt", "session_unknown"}
-)
+SECURITY = DIFFERENTIALS | {
+    "header_mismatch",
+    "cross_tenant_attempt",
+    "session_unknown",
+    "session_hijack_attempt",
+}
 """Reasons that no well-behaved client causes."""
 
 

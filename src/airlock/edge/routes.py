@@ -8,7 +8,9 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import PurePath
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -61,10 +63,19 @@ class Application:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served")
         try:
+            await self._serve(scope, receive, send)
+        except Exception as defect:  # the server below answers 500 and says nothing
+            place = traceback.extract_tb(defect.__traceback__)[-1]
+            detail = f"{type(defect).__name__} at {PurePath(place.filename).name}:{place.lineno}"
+            self._log.error("request_failed", stage="edge", reason="internal_error", detail=detail)
+            raise
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
             path = plain_path(scope["raw_path"])
             self._doors.check(scope["headers"])
             extra = self._doors.cross_origin(scope["headers"])
-            route, params = self._find(scope["method"], path)
+            route, params = self._find(scope["method"], path, from_a_page=bool(extra))
         except Refused as refused:
             await send_reply(send, self._explain(None, refused), ())
             return
@@ -76,8 +87,8 @@ class Application:
             response = await route.handler(_request(scope, path, params))
             await send_response(send, response, extra)
 
-    def _find(self, method: str, path: str) -> tuple[Route | None, dict[str, str]]:
-        """The route; None for a preflight of one. Raises 404, or 405 with the methods that exist."""
+    def _find(self, method: str, path: str, *, from_a_page: bool) -> tuple[Route | None, dict[str, str]]:
+        """The route; None for the preflight of a page. Raises 404, or 405 with the methods that exist."""
         allowed: list[str] = []
         for pattern, routes in self._table:
             found = pattern.fullmatch(path)
@@ -88,7 +99,7 @@ class Application:
             allowed.extend(routes)
         if not allowed:
             raise Rejected(404, -32600, "not_found", "There is nothing at this address.")
-        if method == "OPTIONS":
+        if method == "OPTIONS" and from_a_page:
             return None, {}
         allow = (("allow", ", ".join(sorted(allowed))),)
         raise Rejected(405, -32600, "method_not_allowed", f"{method} is not served here.", headers=allow)

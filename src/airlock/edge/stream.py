@@ -75,7 +75,10 @@ class Conversation:
             self._news.set()
 
     async def answer(self, work: Awaitable[Reply]) -> None:
-        """Run `work` and send what it gives, in the form that the client takes."""
+        """Run `work` and send what it gives, in the form that the client takes.
+
+        Where the client left and that ended `work`, there is nothing to send and nothing wrong.
+        """
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
         companion: asyncio.Task[None] | None = None
@@ -87,6 +90,10 @@ class Conversation:
         timer = loop.call_later(WATCH_AFTER, accompany)
         try:
             reply = await work
+        except asyncio.CancelledError:
+            if self._gone and task is not None and task.uncancel() == 0:
+                return
+            raise
         finally:
             timer.cancel()
             if companion is not None:
@@ -121,23 +128,31 @@ class Conversation:
             quiet = KEEP_ALIVE
 
     async def _flush(self) -> None:
+        """Send what is queued. What a cancelled `send` did not take stays queued, in its place."""
         self._news.clear()
         queued, self._queue = self._queue, []
-        await self._write(b"".join(queued))
+        try:
+            await self._write(b"".join(queued))
+        except asyncio.CancelledError:
+            self._queue[:0] = queued
+            raise
 
     async def _write(self, data: bytes) -> None:
+        if self._gone:
+            return
         if not self._opened:
-            self._opened = True
             await _start(self._send, 200, (*_STREAM, *self._headers))
+            self._opened = True
         if data:
             await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _finish(self, reply: Reply) -> None:
         if self._gone:
             return
-        if self._opened or (not self._plain_allowed and reply.status == 200):
+        if self._opened or (reply.status == 200 and (self._queue or not self._plain_allowed)):
             await self._flush()
-            await self._send({"type": "http.response.body", "body": event(reply.body), "more_body": False})
+            last = event(reply.body) if reply.body else b""
+            await self._send({"type": "http.response.body", "body": last, "more_body": False})
         else:
             await send_reply(self._send, reply, self._headers)
 

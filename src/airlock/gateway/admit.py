@@ -40,6 +40,9 @@ class Admit:
     def __init__(self) -> None:
         self._checks: OrderedDict[str, ArgumentChecks] = OrderedDict()
 
+    def __len__(self) -> int:
+        return len(self._checks)
+
     def __call__(self, routed: Routed) -> Admitted:
         approved(routed.tool)
         checks = self._compiled(routed.tool)

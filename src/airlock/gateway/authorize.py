@@ -38,7 +38,7 @@ class Authorize:
         routed = admitted.routed
         asked = self._question("call", routed.identified, routed.tool, routed.arguments)
         decision = self.engine.decide(asked)
-        if not decision.allow:
+        if decision.allow is not True:
             raise Refused(
                 Stage.AUTHORIZE, 40301, "policy_denied",
                 f"Policy does not allow this call to {routed.tool.name}.",
@@ -56,7 +56,7 @@ class Authorize:
 
     def visible(self, identified: Identified, tool: Tool) -> bool:
         """Whether the caller may know of the tool. Raises `PolicyFault` where policy cannot say."""
-        return self.engine.decide(self._question("list", identified, tool, {})).allow
+        return self.engine.decide(self._question("list", identified, tool, {})).allow is True
 
     def conceal(self, reached: Reached, failure: Refused | Fault) -> None:
         """Raise the answer for an unknown tool where policy hides the refused one from this caller."""

@@ -92,8 +92,11 @@ def _defect(definition: dict[str, Any]) -> str:
     execution = definition.get("execution")
     if isinstance(execution, dict) and "required" in execution.values():
         return "it runs only as a task, and tasks are not served"
-    schema: dict[str, Any] = definition.get("inputSchema", {})
+    schema: Any = definition.get("inputSchema")
+    output: Any = definition.get("outputSchema")
     defect = results.schema_defect(schema) or headers.find_defects(schema)
+    if output is not None and not defect:
+        defect = results.schema_defect(output)
     if defect:
         return defect
     try:

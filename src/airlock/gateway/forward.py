@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from airlock.core.clock import Clock
 from airlock.core.errors import Effect, UpstreamFault
-from airlock.gateway.live import Live
+from airlock.gateway.live import Live, no_longer
 from airlock.mcp.eras import HEADER_MISMATCH
 from airlock.model.call import Redacted
+from airlock.model.snapshot import Current
 from airlock.model.upstream import Notify, Offer, UpstreamAnswer, UpstreamRequest
 
 
@@ -37,12 +38,14 @@ class Forward:
     def __init__(
         self,
         *,
+        current: Current,
         upstreams: Mapping[str, Upstream],
         live: Live,
         clock: Clock,
         stale: Callable[[str], None],
     ) -> None:
         """`stale` is told of a server that calls our headers wrong: its definitions must have changed."""
+        self._current = current
         self._upstreams = upstreams
         self._live = live
         self._clock = clock
@@ -54,6 +57,10 @@ class Forward:
         if upstream is None:
             raise UpstreamFault.unavailable(f"{server} was removed", effect=Effect.NONE)
         with self._live.running(call):
+            # What changed since the call was resolved found it not yet among the live ones.
+            refusal = no_longer(call, self._current.get())
+            if refusal is not None:
+                raise refusal
             try:
                 async with asyncio.timeout(call.request.deadline - self._clock.monotonic()):
                     answer = await upstream.request(call.request, notify=_restored(call, notify))

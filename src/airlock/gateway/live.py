@@ -2,7 +2,7 @@
 
 A call is cut by cancelling its task with a reason; `Live.running` turns that cancellation into the
 refusal which the caller hears and the log records. Every worker cuts its own calls when its snapshot
-changes.
+changes, and a call that was allowed under an older snapshot looks again before it is sent.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import asyncio
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
-from airlock.core.errors import Effect, Refused
+from airlock.core.errors import Effect, Refused, Stage
 from airlock.model.call import Redacted
+from airlock.model.snapshot import Snapshot
 
 
 class LiveCall:
@@ -53,6 +54,7 @@ class Live:
         finally:
             self._calls.discard(live)
         if live.cut is not None:
+            task.uncancel()
             raise live.cut
 
     def cut(self, why: Callable[[Redacted], Refused | None]) -> int:
@@ -67,3 +69,20 @@ class Live:
                 live.task.cancel()
                 cut += 1
         return cut
+
+
+def no_longer(call: Redacted, now: Snapshot) -> Refused | None:
+    """Why a call that was allowed under its own snapshot may not go on under this one; None while it may."""
+    routed = call.allowed.admitted.routed
+    principal, server = routed.identified.caller.principal, routed.server.entry
+    found = now.registry.servers.get(server.name)
+    if found is None or found.entry != server:
+        text = f"The server {server.name} was taken out of service."
+        return Refused(
+            Stage.FORWARD, 40302, "contained", text, scope={"kind": "server", "server": server.name}
+        )
+    owner = (principal.tenant, principal.issuer, principal.subject)
+    if principal.token_id in now.revocations.token_ids or owner in now.revocations.subjects:
+        text = "The credential of this call was revoked."
+        return Refused(Stage.FORWARD, 40302, "contained", text, scope={"kind": "principal"})
+    return None

@@ -17,12 +17,15 @@ Whatever a stage raises ends the call and is recorded, once, before anybody hear
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import PurePath
 from typing import Protocol
 
 import msgspec
 
-from airlock.core.errors import Effect, Fault, Refused, Stage
+from airlock.core.errors import AuditFault, Effect, Fault, Refused, Stage
 from airlock.model.call import (
     Admitted,
     Allowed,
@@ -98,9 +101,12 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
             await self.record.refuse(way.reached, failure)
             raise
         except asyncio.CancelledError:
-            await asyncio.shield(self.record.refuse(way.reached, _gone(way.reached)))
+            with contextlib.suppress(AuditFault):  # nobody is left who could be told
+                await asyncio.shield(self.record.refuse(way.reached, _gone(way.reached)))
             raise
-        except Exception as defect:
+        except (GeneratorExit, KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as defect:  # engines in other languages panic beside `Exception`
             fault = _defect(way.reached, defect)
             await self.record.refuse(way.reached, fault)
             raise fault from defect
@@ -117,8 +123,12 @@ def _gone(reached: Reached) -> Fault:
     return Fault(Stage.FORWARD, -32603, "client_disconnected", text, effect=_effect(reached))
 
 
-def _defect(reached: Reached, defect: Exception) -> Fault:
-    """Unknown means no: a defect of ours ends the call like any refusal, and is said to be ours."""
+def _defect(reached: Reached, defect: BaseException) -> Fault:
+    """Unknown means no: a defect of ours ends the call like any refusal, and is said to be ours.
+
+    The log gets the kind of the defect and its place, not its message, which may quote the call.
+    """
     text = "Airlock failed to carry out this call."
-    detail = f"{type(defect).__name__}: {defect}"
+    place = traceback.extract_tb(defect.__traceback__)[-1]
+    detail = f"{type(defect).__name__} at {PurePath(place.filename).name}:{place.lineno}"
     return Fault(Stage.FORWARD, -32603, "internal_error", text, detail=detail, effect=_effect(reached))

@@ -15,7 +15,7 @@ from airlock.gateway.resolve import require_route
 from airlock.gateway.sessions import Sessions
 from airlock.identity.scopes import needed_scopes, require_scopes
 from airlock.mcp import eras, jsonrpc, names, strict
-from airlock.mcp.jsonrpc import ClientResponse, Notification, Request
+from airlock.mcp.jsonrpc import ClientResponse, Message, Notification, Request
 from airlock.mcp.methods import check_params
 from airlock.model.call import Authenticated, Client, Identified
 
@@ -30,6 +30,14 @@ class Read:
 
     def __call__(self, caller: Authenticated) -> Identified:
         message = jsonrpc.read(strict.parse(caller.inbound.body))  # 1
+        try:
+            return self._identify(caller, message)
+        except Rejected as rejected:
+            if isinstance(message, Request):
+                rejected.request_id = message.id
+            raise
+
+    def _identify(self, caller: Authenticated, message: Message) -> Identified:
         era = eras.classify(message, caller.inbound.headers, one_shot=self._one_shot)  # 2
         if isinstance(message, ClientResponse):
             raise Rejected(400, -32600, "unexpected_response", "Nothing was asked of this client.")

@@ -16,6 +16,7 @@ from airlock.core.clock import Clock
 from airlock.core.errors import AuditFault, Effect, Fault, Refused, Rejected
 from airlock.gateway.strangers import Strangers
 from airlock.mcp import strict
+from airlock.mcp.methods import LEGACY_METHODS, MODERN_METHODS
 from airlock.model.call import (
     Admitted,
     Allowed,
@@ -38,14 +39,27 @@ ACTIONS = {
 }
 """MCP method -> word of the audit vocabulary. What has no word of its own is a `security_violation`."""
 
+METHODS = MODERN_METHODS | LEGACY_METHODS
+"""What a row names. Any other method is the caller's own text, which may hold anything."""
+
+DIFFERENTIALS = frozenset({"duplicate_key", "case_collision", "case_variant_key", "case_variant_argument"})
+"""What two parsers of one message would understand differently."""
+
+_ACTION_OF_REASON = {
+    **dict.fromkeys(DIFFERENTIALS, "security_violation"),
+    "session_unknown": "session",
+    "session_hijack_attempt": "session",
+    "scope_missing": "token_validate",
+}
+"""Refusals that say more of what was tried than the method does."""
+
 _SEVERITY: dict[str, Severity] = {
     "cross_tenant_attempt": "CRITICAL",
     "session_hijack_attempt": "CRITICAL",
     "definition_not_approved": "CRITICAL",
     "audit_unavailable": "CRITICAL",
     "internal_error": "HIGH",
-    "duplicate_key": "HIGH",
-    "case_collision": "HIGH",
+    **dict.fromkeys(DIFFERENTIALS, "HIGH"),
     "policy_denied": "MEDIUM",
 }
 
@@ -55,8 +69,11 @@ Governed = Authenticated | Identified | Routed | Admitted | Allowed | Redacted
 
 
 class Log(Protocol):
-    """The writer of the audit log: returns when the event is durable, raises `AuditFault` where it cannot
-    be."""
+    """The writer of the audit log. `seal` returns when the event is durable, or raises `AuditFault`."""
+
+    def healthy(self) -> str:
+        """Why new calls should not be taken now; empty when all is well."""
+        ...
 
     async def seal(self, event: Event) -> Receipt: ...
 
@@ -68,7 +85,7 @@ class Seal(Protocol):
 
 
 class Record:
-    """Turns what a call reached into events. Holds no state of its own."""
+    """Turns what a call reached into events. `all_requests` follows the configuration; no other state."""
 
     def __init__(
         self,
@@ -87,10 +104,16 @@ class Record:
         self._sealer = sealer
         self._every_intent = intent == "all"
         self._inputs = inputs == "full"
-        self._all_requests = all_requests
+        self.all_requests = all_requests
 
     async def intend(self, call: Redacted) -> None:
-        """Make the intent durable, unless the tool was approved as read-only and low."""
+        """Make the intent durable, unless the tool was approved as read-only and low.
+
+        Raises `AuditFault` for every call while the log could not take its outcome.
+        """
+        trouble = self._log.healthy()
+        if trouble:
+            raise AuditFault(trouble)
         tool = call.allowed.admitted.routed.tool
         demanded = call.allowed.decision.obligations.audit == "intent"
         if self._every_intent or demanded or not (tool.read_only and tool.sensitivity == "low"):
@@ -111,20 +134,17 @@ class Record:
     async def refuse(self, reached: Reached, failure: Refused | Fault) -> None:
         """Make the refusal, fault or cancellation durable."""
         if isinstance(reached, Inbound):
-            if isinstance(failure, Refused):
-                await self._strangers.refused(reached, failure)
+            await self._strangers.refused(reached, failure)
             return
-        if (
-            isinstance(failure, AuditFault)
-            and isinstance(reached, Redacted)
-            and failure.effect is Effect.NONE
-        ):
+        unwritten = isinstance(failure, AuditFault) and failure.effect is Effect.NONE
+        if unwritten and isinstance(reached, Redacted):
             return  # the intent itself could not be written: nothing was sent, and nothing can be recorded
         decision = "deny" if isinstance(failure, Refused) else "error"
         await self._log.seal(
             self._event(
                 reached,
                 phase="outcome" if isinstance(reached, Redacted) else "single",
+                action=_ACTION_OF_REASON.get(failure.reason),
                 decision=decision,
                 reason=reason_of(failure),
                 severity=_SEVERITY.get(failure.reason, "MEDIUM" if decision == "error" else "LOW"),
@@ -134,7 +154,7 @@ class Record:
 
     async def listed(self, caller: Identified, metadata: dict[str, Any]) -> None:
         """An allowed list, handshake or ping: a row only where the operator asked for all of them."""
-        if self._all_requests:
+        if self.all_requests:
             await self._log.seal(
                 self._event(caller, phase="single", decision="allow", reason="ok", metadata=metadata)
             )
@@ -159,6 +179,7 @@ class Record:
         reached: Governed,
         *,
         phase: Literal["single", "intent", "outcome"],
+        action: str | None = None,
         decision: Literal["allow", "deny", "error"] | None = None,
         reason: str = "",
         severity: Severity | None = None,
@@ -170,14 +191,15 @@ class Record:
         tool = routed.tool if routed else None
         method = identified.message.method if identified else ""
         client = identified.client if identified else None
-        attributes: dict[str, Any] = {"method": method, "route": inbound.route, **(metadata or {})}
+        named = method if method in METHODS else "unknown" if method else ""
+        attributes: dict[str, Any] = {"method": named, "route": inbound.route, **(metadata or {})}
         if tool:
             attributes["sensitivity"] = tool.sensitivity
             attributes["read_only"] = tool.read_only
         return Event(
             event_type="call",
             phase=phase,
-            action=ACTIONS.get(method, "security_violation"),
+            action=action or ACTIONS.get(method, "security_violation"),
             resource=f"mcp://{tool.server}/{tool.name}" if tool else "",
             server_id=tool.server if tool else inbound.server,
             tool_name=tool.name if tool else "",
@@ -230,7 +252,7 @@ class Record:
 
 def reason_of(failure: Refused | Fault) -> str:
     """The stable word of a failure, with the policy's own word behind it."""
-    if isinstance(failure, Rejected) and failure.reason in {"duplicate_key", "case_collision"}:
+    if isinstance(failure, Rejected) and failure.reason in DIFFERENTIALS:
         return f"parser_differential: {failure.reason}"
     policy = failure.policy_reason if isinstance(failure, Refused) else None
     return f"{failure.reason}: {policy}" if policy else failure.reason

@@ -60,7 +60,7 @@ def redact_response(call: Redacted, answer: UpstreamAnswer) -> Reply:
         upstream_modern = answer.era == "2026-07-28"
         error = results.map_error(answer.error, client_modern=client.modern, upstream_modern=upstream_modern)
         body = jsonrpc.error(request_id, error["code"], error["message"], error.get("data"))
-        return Reply(body=body, is_error=True, upstream_bytes=answer.size)
+        return _bounded(call, Reply(body=body, is_error=True, upstream_bytes=answer.size))
     result = answer.result
     if result is None or request_id is None:
         raise UpstreamFault.protocol("neither result nor error")
@@ -71,11 +71,18 @@ def redact_response(call: Redacted, answer: UpstreamAnswer) -> Reply:
         if client.modern
         else results.to_legacy(result, client.version)
     )
+    is_error = shaped.get("isError") is True
     body = jsonrpc.result(request_id, shaped)
-    limit = min(call.allowed.decision.obligations.max_result_bytes or MAX_RESULT, MAX_RESULT)
-    if len(body) > limit:
+    return _bounded(call, Reply(body=body, is_error=is_error, upstream_bytes=answer.size))
+
+
+def _bounded(call: Redacted, reply: Reply) -> Reply:
+    """The reply, if it is no larger than policy and the gateway allow: an error carries data as well."""
+    demanded = call.allowed.decision.obligations.max_result_bytes
+    limit = MAX_RESULT if demanded is None else min(demanded, MAX_RESULT)
+    if len(reply.body) > limit:
         raise Fault(
             Stage.REDACT, 50001, "obligation_failed",
             f"The result is larger than the {limit} bytes that may be passed on.", effect=Effect.POSSIBLE,
         )  # fmt: skip
-    return Reply(body=body, is_error=shaped.get("isError") is True, upstream_bytes=answer.size)
+    return reply

@@ -8,10 +8,13 @@ from airlock.model.call import Authenticated, Identified, Routed
 from airlock.model.server import RegisteredServer, Tool
 from airlock.model.snapshot import Snapshot
 
+MAX_SHOWN = 256
+"""Characters of an unknown name that are repeated to the caller: twice what a name may have."""
+
 
 def unknown_tool(name: str, reason: str = "unknown_tool") -> Rejected:
     """One answer for what does not exist and for what the caller may not know of."""
-    return Rejected(200, -32602, reason, f"Unknown tool: {name}", stage=Stage.RESOLVE)
+    return Rejected(200, -32602, reason, f"Unknown tool: {name[:MAX_SHOWN]}", stage=Stage.RESOLVE)
 
 
 def resolve(identified: Identified) -> Routed:

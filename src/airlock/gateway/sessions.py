@@ -41,9 +41,9 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
 _decode = msgspec.json.Decoder(Session).decode
 
 
-def unknown_session() -> Rejected:
-    """One text for unknown, expired, ended and foreign sessions."""
-    return Rejected(404, -32600, "session_unknown", "Unknown session: send `initialize` again.")
+def unknown_session(reason: str = "session_unknown") -> Rejected:
+    """One answer for unknown, expired, ended and foreign sessions; the record tells them apart."""
+    return Rejected(404, -32600, reason, "Unknown session: send `initialize` again.")
 
 
 class Sessions:
@@ -70,10 +70,10 @@ class Sessions:
             session = _decode(self._sealer.open(_PURPOSE, text))
         except (SealBroken, msgspec.ValidationError) as broken:
             raise unknown_session() from broken
+        if (session.principal, session.tenant) != (caller.principal.key, caller.principal.tenant):
+            raise unknown_session("session_hijack_attempt")
         fits = (
-            session.principal == caller.principal.key
-            and session.tenant == caller.principal.tenant
-            and session.route == caller.inbound.route
+            session.route == caller.inbound.route
             and session.exp > now
             and session.sid not in caller.snapshot.revocations.sessions
         )
@@ -83,7 +83,7 @@ class Sessions:
 
 
 class End(Protocol):
-    """Makes every worker refuse a session from now on; false if it had ended before. Returns when it is durable."""
+    """Makes every worker refuse a session from now on; false if it had ended before. Durable on return."""
 
     def __call__(self, sid: str, expires_at: float) -> Awaitable[bool]: ...
 
@@ -121,11 +121,11 @@ class EndSession:
             try:
                 reached = caller = self._authenticate(inbound)
                 session = self._sessions.open(named_session(inbound), caller, self._clock.wall())
-            except Refused as refused:
-                await self._record.refuse(reached, refused)
+                if not await self._end(session.sid, float(session.exp)):
+                    raise unknown_session()
+            except (Refused, Fault) as failure:
+                await self._record.refuse(reached, failure)
                 raise
-            if not await self._end(session.sid, float(session.exp)):
-                raise unknown_session()
             await self._record.session_ended(caller, session.sid)
             return Reply(body=b"", status=204)
         except (Refused, Fault) as failure:

@@ -2,19 +2,20 @@
 
 The first refusal of a source network and reason is sealed before it is answered. Those that follow within
 the window are counted and sealed as one row with the exact count when the window ends (10 s), or when the
-worker drains.
+worker drains. A window that counted anything is followed by the next one at once, so that a steady flow
+makes one row per window.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
 from airlock.core.clock import Clock
-from airlock.core.errors import AuditFault, Refused
+from airlock.core.errors import AuditFault, Fault, Refused
 from airlock.model.call import Inbound
 from airlock.model.entry import Event, Personal, Receipt
 
@@ -33,10 +34,11 @@ class Log(Protocol):
 
 
 class Aggregate(msgspec.Struct, kw_only=True):
-    """Refusals of one network for one reason since the last row."""
+    """Refusals of one network for one reason. `count` are those that no row tells, nor one on its way."""
 
     until: float
     source_ip: str
+    decision: Literal["deny", "error"]
     count: int = 0
 
 
@@ -48,32 +50,47 @@ class Strangers:
         self._clock = clock
         self._open: dict[tuple[str, str], Aggregate] = {}
 
-    async def refused(self, inbound: Inbound, refusal: Refused) -> None:
-        """Record one refusal: durable at once if it is the first of its window, else counted."""
+    async def refused(self, inbound: Inbound, failure: Refused | Fault) -> None:
+        """Record one refusal or failure: durable at once if it is the first of its window, else counted."""
         network = network_of(inbound.source_ip)
-        key = (network, refusal.reason)
+        key = (network, failure.reason)
         if key not in self._open and len(self._open) >= MAX_NETWORKS:
-            key = (_ELSEWHERE, refusal.reason)
+            key = (_ELSEWHERE, failure.reason)
         window = self._open.get(key)
         if window is not None:
             window.count += 1
             return
-        self._open[key] = Aggregate(until=self._clock.monotonic() + WINDOW, source_ip=inbound.source_ip)
-        await self._seal(key, inbound.source_ip, 1)
+        self._open[key] = window = Aggregate(
+            until=self._clock.monotonic() + WINDOW,
+            source_ip=inbound.source_ip,
+            decision="deny" if isinstance(failure, Refused) else "error",
+        )
+        try:
+            await self._seal(key, window, 1)
+        except AuditFault:
+            self._count_again(key, window, 1)
+            raise
 
     async def close_windows(self, *, everything: bool = False) -> None:
         """Seal the aggregates whose window has ended (or all of them, when draining)."""
         now = self._clock.monotonic()
         ended = [(key, window) for key, window in self._open.items() if everything or window.until <= now]
         for key, window in ended:
-            del self._open[key]
-            if window.count:
+            if self._open.get(key) is not window:
+                continue  # another closing was quicker
+            count, window.count = window.count, 0
+            window.until = now + WINDOW
+            if everything or not count:
+                del self._open[key]
+            if count:
                 try:
-                    await self._seal(key, window.source_ip, window.count)
+                    await self._seal(key, window, count)
                 except AuditFault:
-                    kept = self._open.setdefault(key, window)
-                    if kept is not window:
-                        kept.count += window.count
+                    self._count_again(key, window, count)
+
+    def _count_again(self, key: tuple[str, str], window: Aggregate, count: int) -> None:
+        """What could not be written counts in the next row, also where the window was closed meanwhile."""
+        self._open.setdefault(key, window).count += count
 
     async def run(self) -> None:
         """Close windows as they end, until cancelled."""
@@ -81,17 +98,17 @@ class Strangers:
             await asyncio.sleep(1.0)
             await self.close_windows()
 
-    async def _seal(self, key: tuple[str, str], source_ip: str, count: int) -> None:
+    async def _seal(self, key: tuple[str, str], window: Aggregate, count: int) -> None:
         network, reason = key
         await self._log.seal(
             Event(
                 event_type="auth",
                 action="token_validate",
-                decision="deny",
+                decision=window.decision,
                 reason=reason,
                 severity="MEDIUM",
                 metadata={"count": count, "prefix": ipaddress.ip_network(network).prefixlen},
-                personal=Personal(source_ip=source_ip),
+                personal=Personal(source_ip=window.source_ip),
             )
         )
 

@@ -9,6 +9,7 @@ the catalog is swapped in.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -17,7 +18,7 @@ import msgspec
 
 from airlock.core.clock import Clock
 from airlock.core.config import ServerEntry
-from airlock.core.errors import Fault
+from airlock.core.errors import ConfigError, Fault, Stage
 from airlock.gateway import catalog
 from airlock.gateway.forward import Upstream
 from airlock.model.server import PinState, RegisteredServer, Registry
@@ -26,6 +27,9 @@ from airlock.model.upstream import Offer
 
 BACKOFF_LEAST, BACKOFF_MOST = 0.5, 30.0
 """Seconds between two attempts to read a server that failed."""
+
+BREATH = 0.1
+"""Seconds between two readings at least: a server may say without end that its list changed."""
 
 LAST_GOOD = 24 * 3600.0
 """Seconds for which a catalog is served after its server went away (F-7)."""
@@ -117,38 +121,59 @@ class Watch:
     def _start(self, entry: ServerEntry) -> None:
         if self._group is None:
             raise RuntimeError("not running")
-        upstream = self._upstreams[entry.name] = self._connect(entry)
         self._wake[entry.name] = asyncio.Event()
         self._entries[entry.name] = entry
-        self._tasks[entry.name] = self._group.create_task(self._watch(entry, upstream))
+        self._tasks[entry.name] = self._group.create_task(self._watch(entry))
 
     def _stop(self, name: str) -> None:
-        del self._entries[name], self._wake[name], self._upstreams[name]
+        del self._entries[name], self._wake[name]
+        self._upstreams.pop(name, None)
         self._tasks.pop(name).cancel()
 
-    async def _watch(self, entry: ServerEntry, upstream: Upstream) -> None:
+    async def _watch(self, entry: ServerEntry) -> None:
         wake, pause = self._wake[entry.name], BACKOFF_LEAST
+        upstream: Upstream | None = None
         try:
             while True:
                 wake.clear()
                 try:
+                    upstream = upstream or self._reach(entry)
                     wait = await self._read(entry, upstream)
                     pause = BACKOFF_LEAST
                 except Fault as fault:
                     self._failed(entry, fault)
                     wait, pause = pause * jitter(), min(pause * 2, BACKOFF_MOST)
-                try:
+                await asyncio.sleep(BREATH)
+                with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait):
                         await wake.wait()
-                except TimeoutError:
-                    continue
         finally:
-            await upstream.close()
+            if upstream is not None:
+                await upstream.close()
+
+    def _reach(self, entry: ServerEntry) -> Upstream:
+        try:
+            upstream = self._upstreams[entry.name] = self._connect(entry)
+        except ConfigError as error:
+            text = "The server is not configured properly."
+            raise Fault(Stage.FORWARD, 50301, "misconfigured", text, detail=str(error)) from error
+        return upstream
 
     async def _read(self, entry: ServerEntry, upstream: Upstream) -> float:
-        offer = await upstream.describe()
+        try:
+            return await self._take_over(entry, await upstream.describe())
+        except (Fault, asyncio.CancelledError):
+            raise
+        except Exception as defect:  # what one server says of itself must not end the worker of all
+            text = "Airlock cannot read what the server offers."
+            detail = f"{type(defect).__name__}: {defect}"
+            raise Fault(Stage.FORWARD, -32603, "internal_error", text, detail=detail) from defect
+
+    async def _take_over(self, entry: ServerEntry, offer: Offer) -> float:
         pins = await self._pinned(entry, offer)
-        found = catalog.build(entry, offer, pins, self._clock.monotonic())
+        now = self._clock.monotonic()
+        # In a thread: compiling some thousand schemas takes as long as some hundred calls.
+        found = await asyncio.to_thread(catalog.build, entry, offer, pins, now)
         before = self._current.get().registry.servers.get(entry.name)
         if before is None or before.entry is not entry:
             return offer.ttl
@@ -158,7 +183,7 @@ class Watch:
         return offer.ttl
 
     async def _pinned(self, entry: ServerEntry, offer: Offer) -> Mapping[str, PinState]:
-        offered = catalog.definitions(offer)
+        offered = await asyncio.to_thread(catalog.definitions, offer)
         pins = await asyncio.to_thread(self._pins.observe, entry.name, entry.tenant, offered)
         for name, (digest, _) in offered.items():
             drift = (entry.name, name, digest)

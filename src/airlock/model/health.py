@@ -40,10 +40,12 @@ class Health(msgspec.Struct, kw_only=True):
     def degraded(self) -> bool:
         return any(component.state != "ok" for component in self.components.values())
 
-    def why_not(self) -> str:
-        """The reasons for not being ready, in one line."""
+    def why_not(self, *, besides: str = "") -> str:
+        """The reasons for not being ready, in one line, leaving one component out."""
         return "; ".join(
-            f"{name}: {part.reason}" for name, part in self.components.items() if part.state == "failed"
+            f"{name}: {part.reason}"
+            for name, part in self.components.items()
+            if part.state == "failed" and name != besides
         )
 
 

@@ -1,7 +1,7 @@
-"""`airlock demo`: the whole story once, against real servers and a real gateway, each step verified by facts.
+"""`airlock demo`: the whole story once, on real servers and a real gateway, each step held against facts.
 
-Everything lives in a temporary folder and on free ports of 127.0.0.1; processes and files are gone afterwards,
-however it ends. Exit 0: every step was true; 1: one was not; 2: it could not be told.
+Everything lives in a temporary folder and on free ports of 127.0.0.1; processes and files are gone
+afterwards, however it ends. The MCP SDK is needed here and nowhere else in the product.
 """
 
 from __future__ import annotations

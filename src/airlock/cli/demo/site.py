@@ -44,6 +44,7 @@ class Site:
     def __init__(self, *, keep: bool) -> None:
         self.keep = keep
         self.folder = Path(tempfile.mkdtemp(prefix="airlock-demo-"))
+        self.folder.chmod(0o711)  # a server with a user of its own walks through it, and lists nothing
         self.data = self.folder / "data"
         self.config = self.folder / "airlock.yaml"
         self.log = self.folder / "gateway.log"
@@ -67,9 +68,7 @@ class Site:
             )
         settings = configuration(self.port, self.url, catalogue=place, notes=command, variables=variables)
         self.config.write_text(yaml.safe_dump(settings, sort_keys=False))
-        self.gateway = self._start(
-            ["-m", "airlock.cli", "serve", "--config", str(self.config)], log=self.log
-        )
+        self.gateway = self._start(["-m", "airlock.cli", "serve", "--config", str(self.config)], log=self.log)
 
     def close(self) -> None:
         """Nothing runs and nothing lies around afterwards."""
@@ -107,12 +106,13 @@ class Site:
         )
 
     def environment(self) -> dict[str, str]:
-        """Ours, without what would change the gateway's configuration."""
-        return {
+        """Ours, without what would change the gateway's configuration; temporary files go with the folder."""
+        ours = {
             name: value
             for name, value in environment().items()
             if not name.startswith(PREFIX) and name != "LOG_LEVEL"
         }
+        return {**ours, "TMPDIR": str(self.folder)}
 
     def _start(
         self, arguments: list[str], *, log: Path, pass_fds: tuple[int, ...] = ()
@@ -163,33 +163,38 @@ def configuration(
 
 
 def notes_command() -> tuple[list[str], dict[str, str]]:
-    """The command of the stdio server and its environment.
+    """The command of the stdio server and its environment, in which nothing of ours is left.
 
     Under root it runs as a user of its own, which must be able to read interpreter, packages and program.
     Raises `Unable` where it is not.
     """
-    program = HERE / "servers" / "notes.py"
-    own = Path(sys.executable)
-    if os.geteuid() != 0:
-        return [str(own), str(program)], {}
+    program, interpreter = HERE / "servers" / "notes.py", Path(sys.executable)
     spec = importlib.util.find_spec("mcp")
-    packages = Path(spec.origin).parents[1] if spec and spec.origin else own
-    for path in (program, packages):
-        if not open_to_all(path):
-            raise Unable(
-                f"under root a stdio server runs as a user of its own, which cannot read {path}: install "
-                "Airlock where every user may read it, or run the demo as another user"
-            )
-    if open_to_all(own):
-        return [str(own), str(program)], {}
+    if spec is None or spec.origin is None:
+        raise Unable("the official MCP SDK is not installed")
+    packages = Path(spec.origin).parents[1]
+    if os.geteuid() == 0:
+        for path in (program, packages):
+            if not open_to_all(path):
+                raise Unable(
+                    "under root a stdio server runs as a user of its own, which cannot read "
+                    f"{path}: install Airlock where every user may read it, or run the demo as another user"
+                )
+        if not open_to_all(interpreter):
+            interpreter = _system_python()
+    return [str(interpreter), str(program)], {"PYTHONPATH": str(packages)}
+
+
+def _system_python() -> Path:
+    """The same version of Python where every user may run it."""
     name = f"python3.{sys.version_info.minor}"
-    system = shutil.which(name, path=SYSTEM_PATH)
-    if system is None:
+    found = shutil.which(name, path=SYSTEM_PATH)
+    if found is None:
         raise Unable(
-            f"under root a stdio server runs as a user of its own, which cannot run {own.resolve()}: "
+            f"under root a stdio server runs as a user of its own, which cannot run {sys.executable}: "
             f"install {name} in the system, or run the demo as another user"
         )
-    return [system, str(program)], {"PYTHONPATH": str(packages)}
+    return Path(found)
 
 
 def open_to_all(path: Path) -> bool:

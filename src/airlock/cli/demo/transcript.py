@@ -6,7 +6,6 @@ from typing import Protocol
 
 import msgspec
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from airlock.audit.visible import visible
@@ -55,7 +54,7 @@ class Transcript(Protocol):
     def line(self, line: Line) -> None: ...
     def fact(self, text: str) -> None: ...
     def ends(self, step: Outcome) -> None: ...
-    def closes(self, *, ok: bool, proven: list[str], not_proven: list[str], kept: str) -> None: ...
+    def closes(self, *, ok: bool, proven: list[str], not_proven: list[str], kept: bool) -> None: ...
 
 
 class Printed:
@@ -86,14 +85,14 @@ class Printed:
             for name, text in (("not true", step.failed), ("expected", step.expected), ("seen", step.seen)):
                 self._hanging(Text(f"   {name:<{NAMES}}", style="bold red"), Text(visible(text)))
 
-    def closes(self, *, ok: bool, proven: list[str], not_proven: list[str], kept: str) -> None:
+    def closes(self, *, ok: bool, proven: list[str], not_proven: list[str], kept: bool) -> None:
         self._out.print()
         if ok:
             self._list("Proven", proven, "bold green")
             self._list("Not proven", not_proven, "bold yellow")
         else:
             self._out.print(Text("The story ends here: a step was not true.", style="bold red"))
-        self._out.print(f"Kept: {kept}" if kept else "Every process and file of this demo is gone.")
+        self._out.print(f"Every process {'' if kept else 'and file '}of this demo is gone.")
 
     def _list(self, title: str, items: list[str], style: str) -> None:
         self._out.print(Text(title, style=style))
@@ -105,7 +104,8 @@ class Printed:
         """`name` once, `text` beside it, wrapped within its own column."""
         lines = text.wrap(self._out, max(20, self._out.width - len(name)))
         for number, part in enumerate(lines or [Text()]):
-            self._out.print(name + part if number == 0 else Padding(part, (0, 0, 0, len(name))))
+            part.rstrip()
+            self._out.print((name if number == 0 else Text(" " * len(name))) + part)
 
 
 class Encoded:
@@ -126,7 +126,7 @@ class Encoded:
     def ends(self, step: Outcome) -> None:
         print(msgspec.json.encode(step).decode(), flush=True)
 
-    def closes(self, *, ok: bool, proven: list[str], not_proven: list[str], kept: str) -> None:
+    def closes(self, *, ok: bool, proven: list[str], not_proven: list[str], kept: bool) -> None:
         """The steps said it all."""
 
 

@@ -1,0 +1,177 @@
+"""What a supervisor decides without its processes: who may run, what a reload may change."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from airlock.core.config import Config
+from airlock.core.errors import ConfigError
+from airlock.core.settings import Loaded
+from airlock.policy.bundle import Bundle
+from airlock.supervisor import (
+    FIXED,
+    Plan,
+    Supervisor,
+    claim,
+    listen,
+    plan_message,
+    refuse_fixed,
+    runner_message,
+)
+from tests.gateway.parts import HandClock, Lines, entry
+
+BUNDLE = Bundle.of({"a.rego": b"package a\n"}, origin="test")
+NEXT = Bundle.of({"a.rego": b"package b\n"}, origin="test")
+
+
+def config(**sections: dict[str, Any]) -> Config:
+    """The default configuration with some sections changed."""
+    return msgspec.convert(sections, Config)
+
+
+def plan(of: Config | None = None, bundle: Bundle = BUNDLE) -> Plan:
+    loaded = Loaded(config=of or config(), origins={}, not_ready=("weak_key",), digest="d" * 64)
+    return Plan(loaded=loaded, bundle=bundle)
+
+
+def reloaded(read_plan: Callable[[], Plan]) -> list[dict[str, Any]]:
+    """The log of a supervisor of the default plan that is told to reload."""
+
+    async def scenario() -> list[dict[str, Any]]:
+        lines = Lines()
+        await Supervisor(plan=plan(), read_plan=read_plan, clock=HandClock(), log=lines).reload()
+        return lines.lines
+
+    return asyncio.run(scenario())
+
+
+def test_a_good_plan_is_accepted_by_its_digests() -> None:
+    assert reloaded(lambda: plan(bundle=NEXT)) == [
+        {
+            "level": "info",
+            "event": "config_change",
+            "result": "accepted",
+            "digest": "d" * 64,
+            "policy": NEXT.revision,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    "error", [ConfigError("airlock.yaml:3", "unknown key"), OSError("gone"), RecursionError("deep")]
+)
+def test_whatever_is_wrong_with_a_new_plan_is_said(error: Exception) -> None:
+    def read_plan() -> Plan:
+        raise error
+
+    assert [(line["result"], line["error"]) for line in reloaded(read_plan)] == [("refused", str(error))]
+
+
+def test_a_plan_that_needs_a_restart_is_refused() -> None:
+    (line,) = reloaded(lambda: plan(config(server={"port": 1})))
+    assert line["result"] == "refused"
+    assert "restart to change it" in line["error"]
+
+
+CHANGES: dict[str, Any] = {
+    "data_dir": "elsewhere",
+    "server": {"workers": 3},
+    "auth": {"local_issuer": False},
+    "audit": {"intent": "all"},
+    "legacy": {"one_shot": False},
+}
+
+
+def test_every_fixed_section_is_tried() -> None:
+    assert set(CHANGES) == set(FIXED)
+
+
+@pytest.mark.parametrize("section", CHANGES)
+def test_a_fixed_section_cannot_change(section: str) -> None:
+    with pytest.raises(ConfigError, check=lambda error: error.where == section):
+        refuse_fixed(config(), config(**{section: CHANGES[section]}))
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        config(),
+        config(logging={"level": "debug"}),
+        config(policy={"path": "p"}),
+        replace(config(), servers=(entry(),)),
+    ],
+    ids=["nothing", "logging", "policy", "servers"],
+)
+def test_everything_else_may_change(wanted: Config) -> None:
+    refuse_fixed(config(), wanted)
+
+
+def sent(message: dict[str, Any]) -> dict[str, Any]:
+    """The message as the other end of the line reads it."""
+    return msgspec.json.decode(msgspec.json.encode(message))
+
+
+def test_a_plan_survives_the_line() -> None:
+    of = replace(config(), servers=(entry("docs"),))
+    message = sent(plan_message(plan(of)))
+    assert msgspec.convert(message["config"], Config) == of
+    assert (message["digest"], message["not_ready"]) == ("d" * 64, ["weak_key"])
+
+
+def test_a_policy_survives_the_line() -> None:
+    message = sent(plan_message(plan()))
+    assert Bundle.from_bytes(msgspec.convert(message["bundle"], bytes)).revision == BUNDLE.revision
+
+
+def test_the_runner_gets_no_more_than_it_needs() -> None:
+    message = sent(runner_message(plan(replace(config(), servers=(entry("docs"),)))))
+    assert set(message) == {"servers", "log_level"}
+    assert [server["name"] for server in message["servers"]] == ["docs"]
+
+
+def test_a_data_directory_has_one_supervisor(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with (
+        claim(data),
+        pytest.raises(ConfigError, match="another airlock runs", check=lambda e: e.where == str(data)),
+    ):
+        claim(data)
+
+
+def test_a_data_directory_is_free_again_when_its_supervisor_is_gone(tmp_path: Path) -> None:
+    claim(tmp_path).close()
+    claim(tmp_path).close()
+
+
+def test_a_data_directory_is_for_its_owner_only(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    claim(tmp_path).close()
+    assert (tmp_path.stat().st_mode & 0o777, (tmp_path / "run").stat().st_mode & 0o777) == (0o700, 0o700)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_port_is_taken_on_the_configured_address(host: str) -> None:
+    with closing(listen(config(server={"host": host, "port": 0}))) as listener:
+        assert listener.getsockname()[0] == host
+        socket.create_connection(listener.getsockname()[:2], timeout=5).close()
+
+
+def test_a_port_that_is_taken_is_a_mistake_of_the_configuration() -> None:
+    with closing(listen(config(server={"port": 0}))) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}"):
+            listen(config(server={"port": port}))
+
+
+def test_an_address_that_is_not_ours_is_a_mistake_of_the_configuration() -> None:
+    with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:0"):
+        listen(config(server={"host": "192.0.2.1", "port": 0}))

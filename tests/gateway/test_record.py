@@ -1,0 +1,258 @@
+"""What becomes a row, in which words, and what stays out of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from airlock.core.errors import (
+    AuditFault,
+    Effect,
+    Fault,
+    Refused,
+    Rejected,
+    Stage,
+    Unauthenticated,
+    UpstreamFault,
+)
+from airlock.gateway.record import Record, reason_of
+from airlock.gateway.strangers import Strangers
+from airlock.model.call import Admitted, Reached, Reply
+from airlock.model.entry import Event
+from tests.gateway.parts import (
+    MODERN_CLIENT,
+    FakeLog,
+    HandClock,
+    House,
+    allowed,
+    authenticated,
+    call_message,
+    identified,
+    inbound,
+    principal,
+    redacted,
+    registered,
+    routed,
+    sealer,
+    snapshot,
+)
+
+DENIED = Refused(Stage.AUTHORIZE, 40301, "policy_denied", "No.", policy_reason="not_today")
+REPLY = Reply(body=b'{"jsonrpc":"2.0"}', upstream_bytes=123)
+
+
+class Desk:
+    """A record with its log."""
+
+    def __init__(self, *, intent: str = "effects", inputs: str = "full") -> None:
+        self.clock = HandClock()
+        self.log = FakeLog([])
+        self.record = Record(
+            log=self.log,
+            strangers=Strangers(log=self.log, clock=self.clock),
+            clock=self.clock,
+            sealer=sealer(),
+            intent=cast("Any", intent),
+            inputs=cast("Any", inputs),
+            all_requests=False,
+        )
+
+    def refuse(self, reached: Reached, failure: Refused | Fault = DENIED) -> Event:
+        asyncio.run(self.record.refuse(reached, failure))
+        return self.log.events[-1]
+
+
+def sensitive(**more: Any) -> Any:
+    at = snapshot(registered("docs", **more))
+    return redacted(allowed(routed(identified(caller=authenticated(at=at)))))
+
+
+@pytest.mark.parametrize(
+    ("entry", "intent", "written"),
+    [
+        ({"sensitivity": "low", "read_only": True}, "effects", 0),
+        ({"sensitivity": "low", "read_only": False}, "effects", 1),
+        ({"sensitivity": "medium", "read_only": True}, "effects", 1),
+        ({"sensitivity": "low", "read_only": True}, "all", 1),
+    ],
+)
+def test_which_calls_have_an_intent(entry: dict[str, Any], intent: str, written: int) -> None:
+    desk = Desk(intent=intent)
+    asyncio.run(desk.record.intend(sensitive(**entry)))
+    assert [event.phase for event in desk.log.events] == ["intent"] * written
+    assert all(event.decision is None and event.latency_ms is None for event in desk.log.events)
+
+
+def test_policy_can_demand_an_intent() -> None:
+    desk = Desk()
+    of = sensitive(sensitivity="low", read_only=True)
+    decision = msgspec.structs.replace(
+        of.allowed.decision,
+        obligations=msgspec.structs.replace(of.allowed.decision.obligations, audit="intent"),
+    )
+    of = msgspec.structs.replace(of, allowed=msgspec.structs.replace(of.allowed, decision=decision))
+    asyncio.run(desk.record.intend(of))
+    assert len(desk.log.events) == 1
+
+
+def test_no_call_is_sent_while_the_log_could_not_take_its_outcome() -> None:
+    desk = Desk()
+    desk.log.trouble = "less than 2 % of the audit volume is free"
+    with pytest.raises(AuditFault) as fault:
+        asyncio.run(desk.record.intend(sensitive(sensitivity="low", read_only=True)))
+    assert fault.value.effect is Effect.NONE
+
+
+def test_an_outcome_has_the_canonical_identity_and_sizes() -> None:
+    desk, of = Desk(), redacted()
+    desk.clock.seconds += 0.25
+    asyncio.run(desk.record.seal(of, REPLY))
+    row = desk.log.events[0]
+    tool = of.allowed.admitted.routed.tool
+    assert (row.phase, row.decision, row.reason, row.action) == ("outcome", "allow", "yes", "tool_call")
+    assert (row.resource, row.definition_digest) == ("mcp://docs/echo", tool.digest)
+    assert (row.metadata["result_bytes"], row.metadata["upstream_bytes"]) == (len(REPLY.body), 123)
+    assert "is_error" not in row.metadata
+    assert row.latency_ms == 250
+    assert row.personal.result == REPLY.body
+
+
+def test_an_error_of_the_tool_is_an_allowed_call_with_that_mark() -> None:
+    desk = Desk()
+    asyncio.run(desk.record.seal(redacted(), msgspec.structs.replace(REPLY, is_error=True)))
+    assert desk.log.events[0].metadata["is_error"] is True
+    assert desk.log.events[0].decision == "allow"
+
+
+@pytest.mark.parametrize(
+    ("reached", "phase"),
+    [
+        (authenticated(), "single"),
+        (identified(), "single"),
+        (routed(), "single"),
+        (Admitted(routed=routed()), "single"),
+        (allowed(), "single"),
+        (redacted(), "outcome"),
+    ],
+)
+def test_a_refusal_is_recorded_from_wherever_the_call_came(reached: Reached, phase: str) -> None:
+    row = Desk().refuse(reached)
+    assert (row.phase, row.decision, row.reason) == (phase, "deny", "policy_denied: not_today")
+    assert (row.severity, row.personal.subject, row.tenant) == ("MEDIUM", "alice", "acme")
+    assert row.metadata["code"] == 40301
+
+
+def test_a_refusal_before_authentication_names_nobody() -> None:
+    row = Desk().refuse(inbound(b""), Unauthenticated(401, "token_missing", "No."))
+    assert (row.event_type, row.action, row.reason) == ("auth", "token_validate", "token_missing")
+    assert (row.personal.subject, row.tenant) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("failure", "decision", "severity"),
+    [
+        (Rejected(200, -32602, "unknown_tool", "x"), "deny", "LOW"),
+        (Rejected(200, -32602, "cross_tenant_attempt", "x"), "deny", "CRITICAL"),
+        (Rejected(404, -32600, "session_hijack_attempt", "x"), "deny", "CRITICAL"),
+        (Refused(Stage.ADMIT, 40901, "definition_not_approved", "x"), "deny", "CRITICAL"),
+        (UpstreamFault.protocol("x"), "error", "MEDIUM"),
+        (Fault(Stage.FORWARD, -32603, "internal_error", "x"), "error", "HIGH"),
+        (AuditFault("x"), "error", "CRITICAL"),
+    ],
+)
+def test_the_severity_follows_the_reason(failure: Refused | Fault, decision: str, severity: str) -> None:
+    row = Desk().refuse(routed(), failure)
+    assert (row.decision, row.severity) == (decision, severity)
+
+
+@pytest.mark.parametrize(
+    "reason", ["duplicate_key", "case_collision", "case_variant_key", "case_variant_argument"]
+)
+def test_what_two_parsers_read_differently_has_one_word(reason: str) -> None:
+    row = Desk().refuse(identified(), Rejected(400, -32600, reason, "x"))
+    assert (row.action, row.reason) == ("security_violation", f"parser_differential: {reason}")
+    assert row.severity == "HIGH"
+
+
+def test_a_plain_reason_is_its_own_word() -> None:
+    assert reason_of(Rejected(400, -32600, "bad_id", "x")) == "bad_id"
+
+
+def test_an_intent_that_could_not_be_written_is_not_followed_by_an_outcome() -> None:
+    desk = Desk()
+    asyncio.run(desk.record.refuse(redacted(), AuditFault("full", effect=Effect.NONE)))
+    assert desk.log.events == []
+
+
+def test_a_method_without_a_word_of_its_own_is_a_violation() -> None:
+    row = Desk().refuse(identified("tools/guess", {}), Rejected(404, -32601, "method_not_found", "x"))
+    assert (row.action, row.metadata["method"]) == ("security_violation", "tools/guess")
+
+
+def test_nothing_personal_stands_outside_the_personal_part() -> None:
+    who = principal("alice-the-subject", token_id="the-token-id", actor=("an-actor",))
+    client = msgspec.structs.replace(MODERN_CLIENT, info={"name": "the-client"}, session="the-session")
+    caller = authenticated(call_message(), who=who, headers={"user-agent": "the-agent"})
+    of = redacted(
+        allowed(
+            routed(
+                identified(
+                    params=call_message(arguments={"text": "the-argument"})["params"],
+                    caller=caller,
+                    client=client,
+                )
+            )
+        )
+    )
+    desk = Desk()
+    asyncio.run(desk.record.intend(of))
+    asyncio.run(desk.record.seal(of, Reply(body=b"the-result")))
+    for row in desk.log.events:
+        public = msgspec.json.encode(msgspec.structs.replace(row, personal=type(row.personal)()))
+        for secret in (
+            b"alice-the-subject", b"the-token-id", b"an-actor", b"the-client", b"the-session", b"the-agent",
+            b"the-argument", b"the-result", b"192.0.2.7",
+        ):  # fmt: skip
+            assert secret not in public
+    personal = desk.log.events[-1].personal
+    assert (personal.subject, personal.source_ip, personal.source_port) == (
+        "alice-the-subject",
+        "192.0.2.7",
+        4711,
+    )
+    assert personal.session_digest == hashlib.sha256(b"the-session").hexdigest()
+    assert personal.arguments == b'{"text":"the-argument"}'
+    assert personal.arguments_digest == hashlib.sha256(b'{"text":"the-argument"}').hexdigest()
+    assert personal.client_info == '{"name":"the-client"}'
+
+
+@pytest.mark.parametrize(("inputs", "kept"), [("full", True), ("none", False)])
+def test_the_question_is_kept_sealed_where_that_is_configured(inputs: str, kept: bool) -> None:
+    desk = Desk(inputs=inputs)
+    asyncio.run(desk.record.seal(redacted(), REPLY))
+    personal = desk.log.events[0].personal
+    assert personal.input_digest == hashlib.sha256(b"{}").hexdigest()
+    if kept:
+        assert personal.inputs is not None
+        assert sealer().open("inputs", personal.inputs.decode()) == b"{}"
+    else:
+        assert personal.inputs is None
+
+
+def test_the_rows_of_one_call_share_its_id(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    request = house.inbound(call_message())
+    asyncio.run(house.govern(request))
+    assert {(event.request_id, event.correlation_id) for event in house.log.events} == {
+        (request.request_id, request.request_id)
+    }
+
+
+def test_what_is_no_stage_of_a_call_has_no_row() -> None:
+    with pytest.raises(TypeError):
+        asyncio.run(Desk().record.refuse(cast("Any", "nonsense"), DENIED))

@@ -1,0 +1,274 @@
+"""Refusals before authentication: the first is durable at once, the rest are counted, and none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airlock.core.errors import AuditFault, Fault, Refused, Stage, Unauthenticated
+from airlock.gateway import strangers
+from airlock.gateway.strangers import MAX_NETWORKS, WINDOW, Strangers, network_of
+from tests.gateway.parts import FakeLog, HandClock, inbound, until
+
+
+def refusal(reason: str = "token_missing") -> Refused:
+    return Unauthenticated(401, reason, "No.")
+
+
+class Room:
+    """The strangers of one worker, with a clock and a log of a test."""
+
+    def __init__(self) -> None:
+        self.clock = HandClock()
+        self.log = FakeLog([])
+        self.strangers = Strangers(log=self.log, clock=self.clock)
+
+    async def refuse(self, address: str = "192.0.2.7", reason: str = "token_missing", times: int = 1) -> None:
+        for _ in range(times):
+            await self.strangers.refused(inbound(b"", source_ip=address), refusal(reason))
+
+    async def pass_window(self) -> None:
+        self.clock.seconds += WINDOW
+        await self.strangers.close_windows()
+
+    def counts(self) -> list[int]:
+        return [event.metadata["count"] for event in self.log.events]
+
+
+def test_the_first_is_durable_before_it_is_answered() -> None:
+    async def scenario() -> None:
+        room = Room()
+        await room.refuse()
+        assert room.counts() == [1]
+
+    asyncio.run(scenario())
+
+
+def test_those_that_follow_are_one_row_with_their_count_when_the_window_ends() -> None:
+    async def scenario() -> None:
+        room = Room()
+        await room.refuse(times=8)
+        assert room.counts() == [1]
+        await room.pass_window()
+        assert room.counts() == [1, 7]
+
+    asyncio.run(scenario())
+
+
+def test_a_window_that_counted_nothing_leaves_no_row_and_the_next_is_a_first_again() -> None:
+    async def scenario() -> None:
+        room = Room()
+        await room.refuse()
+        await room.pass_window()
+        assert room.counts() == [1]
+        await room.refuse()
+        assert room.counts() == [1, 1]
+
+    asyncio.run(scenario())
+
+
+def test_a_steady_flow_makes_one_row_per_window() -> None:
+    async def scenario() -> None:
+        room = Room()
+        for _ in range(5):
+            await room.refuse(times=100)
+            await room.pass_window()
+        assert room.counts() == [1, 99, 100, 100, 100, 100]
+
+    asyncio.run(scenario())
+
+
+def test_a_window_that_still_runs_is_closed_when_the_worker_drains() -> None:
+    async def scenario() -> None:
+        room = Room()
+        await room.refuse(times=3)
+        await room.strangers.close_windows()
+        assert room.counts() == [1]
+        await room.strangers.close_windows(everything=True)
+        assert room.counts() == [1, 2]
+
+    asyncio.run(scenario())
+
+
+def test_networks_and_reasons_are_counted_apart() -> None:
+    async def scenario() -> None:
+        room = Room()
+        await room.refuse("192.0.2.7")
+        await room.refuse("192.0.2.200")
+        await room.refuse("198.51.100.1")
+        await room.refuse("192.0.2.7", "token_expired")
+        assert room.counts() == [1, 1, 1]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("failure", "decision"),
+    [(refusal(), "deny"), (Fault(Stage.AUTHENTICATE, -32603, "internal_error", "No."), "error")],
+)
+def test_a_row_says_what_happened_and_the_address_only_among_the_personal_values(
+    failure: Refused | Fault, decision: str
+) -> None:
+    async def scenario() -> None:
+        room = Room()
+        await room.strangers.refused(inbound(b""), failure)
+        row = room.log.events[0]
+        assert (row.event_type, row.action, row.decision, row.reason) == (
+            "auth", "token_validate", decision, failure.reason,
+        )  # fmt: skip
+        assert row.metadata == {"count": 1, "prefix": 24}
+        assert row.personal.source_ip == "192.0.2.7"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.7", "192.0.2.0/24"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", "0.0.0.0/0"),
+        ("unix:", "0.0.0.0/0"),
+    ],
+)
+def test_the_network_of_an_address(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+def test_networks_beyond_the_most_share_one_aggregate() -> None:
+    async def scenario() -> None:
+        room = Room()
+        for number in range(MAX_NETWORKS):
+            await room.refuse(f"10.{number // 256}.{number % 256}.1")
+        await room.refuse("192.0.2.7", times=3)
+        await room.refuse("198.51.100.1", times=2)
+        await room.refuse("10.0.0.9")
+        assert room.counts() == [1] * (MAX_NETWORKS + 1)
+        await room.pass_window()
+        assert sorted(room.counts()[MAX_NETWORKS + 1 :]) == [1, 4]
+
+    asyncio.run(scenario())
+
+
+def test_a_first_that_cannot_be_written_is_told_and_counts_in_the_next_row() -> None:
+    async def scenario() -> None:
+        room = Room()
+        room.log.broken = lambda _: True
+        with pytest.raises(AuditFault):
+            await room.refuse()
+        await room.refuse(times=2)
+        room.log.broken = lambda _: False
+        await room.pass_window()
+        assert room.counts() == [3]
+
+    asyncio.run(scenario())
+
+
+def test_a_count_that_cannot_be_written_is_kept_for_the_next_row() -> None:
+    async def scenario() -> None:
+        room = Room()
+        await room.refuse(times=4)
+        room.log.broken = lambda _: True
+        await room.pass_window()
+        await room.refuse(times=2)
+        room.log.broken = lambda _: False
+        await room.pass_window()
+        assert room.counts() == [1, 5]
+
+    asyncio.run(scenario())
+
+
+def test_windows_are_closed_as_they_end() -> None:
+    async def scenario() -> None:
+        room = Room()
+        await room.refuse(times=2)
+        room.clock.seconds += WINDOW
+        async with asyncio.TaskGroup() as group:
+            work = group.create_task(room.strangers.run())
+            await until(lambda: room.counts() == [1, 1])
+            work.cancel()
+
+    asyncio.run(scenario())
+
+
+class SlowLog:
+    """A log that writes a row, or fails to, when the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[int, asyncio.Future[bool]]] = []
+        self.written = 0
+
+    async def seal(self, event: Any) -> Any:
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.waiting.append((event.metadata["count"], done))
+        if not await done:
+            raise AuditFault("the disk is full")
+
+    async def settle(self, which: int, written: bool) -> None:
+        if self.waiting:
+            count, done = self.waiting.pop(which % len(self.waiting))
+            self.written += count if written else 0
+            done.set_result(written)
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("refuse"), st.integers(0, 2), st.integers(1, 3)),
+        st.tuples(st.just("close"), st.booleans(), st.just(0)),
+        st.tuples(st.just("wait"), st.sampled_from([1, 9, 11]), st.just(0)),
+        st.tuples(st.just("settle"), st.integers(0, 5), st.booleans()),
+    ),
+    max_size=30,
+)
+
+
+async def play(plan: list[tuple[str, Any, Any]]) -> tuple[int, int]:
+    """Play a plan, then write all that is left: (refusals that happened, refusals that rows tell)."""
+    clock, log, happened = HandClock(), SlowLog(), 0
+    room = Strangers(log=log, clock=clock)
+    loop = asyncio.get_running_loop()
+    work: list[asyncio.Task[None]] = []
+    for step, what, more in plan:
+        if step == "refuse":
+            for _ in range(more):
+                happened += 1
+                peer = inbound(b"", source_ip=f"192.0.{what}.1")
+                work.append(loop.create_task(room.refused(peer, refusal())))
+        elif step == "close":
+            work.append(loop.create_task(room.close_windows(everything=what)))
+        elif step == "wait":
+            clock.seconds += what
+        else:
+            await log.settle(what, more)
+        await asyncio.sleep(0)
+    for _ in range(3):
+        while log.waiting:
+            await log.settle(0, True)
+        work.append(loop.create_task(room.close_windows(everything=True)))
+        await asyncio.sleep(0)
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    assert all(outcome is None or isinstance(outcome, AuditFault) for outcome in outcomes)
+    return happened, log.written
+
+
+@settings(max_examples=100, deadline=None)
+@given(steps)
+def test_counts_are_exact_whatever_fails_and_whenever_windows_close(plan: list[tuple[str, Any, Any]]) -> None:
+    happened, written = asyncio.run(play(plan))
+    assert written == happened
+
+
+def test_a_first_that_fails_after_its_window_was_closed_is_not_lost() -> None:
+    plan = [("refuse", 0, 2), ("wait", 11, 0), ("close", True, 0), ("settle", 0, False), ("settle", 0, True)]
+    assert asyncio.run(play(plan)) == (2, 2)
+
+
+def test_the_window_is_as_long_as_the_contract_says() -> None:
+    assert strangers.WINDOW == 10.0
