@@ -1,7 +1,7 @@
 # Everything that is done here more than once. `make` alone says what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fmt docs lock clean
+.PHONY: help setup run test check crash bench fmt docs lock clean
 
 BIN := .venv/bin
 
@@ -20,6 +20,12 @@ test: setup ## Run every test, with the bars of coverage.
 
 check: setup ## Format, lint, types, layers, documents, shell.
 	@scripts/check.sh
+
+crash: setup ## Kill processes 200 times under load, half under audit.intent: all (KILLS=N: N for each half).
+	@AIRLOCK_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest tests/system/test_crash.py -q -s -p no:randomly
+
+bench: setup ## Governed calls a second on one core, next to nginx (BENCH_SECONDS, BENCH_ROUNDS).
+	@$(BIN)/python bench/run.py
 
 fmt: setup ## Format, and repair what can be repaired.
 	@$(BIN)/ruff format .

@@ -124,9 +124,8 @@ def main() -> None:
     for kind, figures in results.items():
         middle = {key: statistics.median(one[key] for one in figures) for key in figures[0]}
         cpu = f"{middle['cpu_us']:12.0f}" if "cpu_us" in middle else f"{'-':>12}"
-        print(
-            f"{kind:8} {middle['rate']:9.0f} {middle['rate'] / nginx:9.3f} {middle['p50']:8.2f} {middle['p99']:8.2f} {cpu}"
-        )
+        figures_of = f"{middle['rate']:9.0f} {middle['rate'] / nginx:9.3f}"
+        print(f"{kind:8} {figures_of} {middle['p50']:8.2f} {middle['p99']:8.2f} {cpu}")
     print(json.dumps({"rounds": ROUNDS, "seconds": SECONDS, "connections": CONNECTIONS, "results": results}))
 
 

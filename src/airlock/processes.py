@@ -62,8 +62,9 @@ class Kept:
                 return
             lived = self._clock.monotonic() - started
             self._log.error("lifecycle", what="process_died", process=self.name, code=ended)
-            pause = BACKOFF_LEAST if lived >= HEALTHY else min(pause * 2, BACKOFF_MOST)
+            pause = BACKOFF_LEAST if lived >= HEALTHY else pause
             await asyncio.sleep(pause)
+            pause = min(pause * 2, BACKOFF_MOST)
 
     async def _once(self) -> int | str:
         """One life: its exit status, or why it could not be started (tried again like a death)."""

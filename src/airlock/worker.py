@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import gc
 import signal
 import socket
 import sys
@@ -48,6 +49,9 @@ SWEEP = 15.0
 
 LAST_WORDS = 10.0
 """Seconds for which a worker whose log takes nothing any more still says so, before it exits non-zero."""
+
+GARBAGE = 10_000
+"""Objects that may come to life before the youngest are walked for cycles: a call makes no cycle."""
 
 CLOCK_STEP = 1.0
 """Seconds by which wall and monotonic clock may part before it is said."""
@@ -132,6 +136,7 @@ class Worker:
         """Take connections once the servers had their chance: until then, workers that are ready get them."""
         await asyncio.sleep(0)
         await gateway.watch.warm(WARM)
+        gc.freeze()  # modules, catalogs and compiled schemas live as long as the worker: do not walk them
         self._assess(gateway)
         self._acknowledge(gateway)
         await http.serve(sockets=[self._listener])
@@ -292,6 +297,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--line", type=int, required=True)
     parser.add_argument("--listen", type=int, required=True)
     given = parser.parse_args(arguments)
+    gc.set_threshold(GARBAGE)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_main(socket.socket(fileno=given.line), socket.socket(fileno=given.listen)))
     return 0

@@ -199,7 +199,7 @@ def pauses(lives: float, count: int = 8) -> list[float]:
 
 
 def test_the_pause_grows_up_to_a_bound() -> None:
-    assert pauses(0) == [0.2, 0.4, 0.8, 1.6, 3.2, BACKOFF_MOST, BACKOFF_MOST, BACKOFF_MOST]
+    assert pauses(0) == [BACKOFF_LEAST, 0.2, 0.4, 0.8, 1.6, 3.2, BACKOFF_MOST, BACKOFF_MOST]
 
 
 def test_after_a_healthy_life_the_pause_is_short() -> None:

@@ -6,22 +6,36 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airlock.core.errors import Fault, PolicyFault, Refused, Rejected, Stage
+from airlock.edge.problems import Problems
+from airlock.gateway.admit import Admit
 from airlock.gateway.authorize import Authorize
-from airlock.model.call import Admitted, Reached
+from airlock.gateway.resolve import resolve
+from airlock.model.call import Admitted, Identified, Reached, Reply
 from airlock.model.decision import Approval, Decision
+from airlock.model.server import PinState
+from airlock.policy.bundle import load_bundle
+from airlock.policy.embedded import EmbeddedEngine
 from tests.gateway.parts import (
+    PUBLIC,
     REVISION,
     FakeEngine,
     HandClock,
+    Lines,
     allowed,
     authenticated,
+    call_message,
+    definition,
     identified,
     no,
     principal,
     redacted,
+    registered,
     routed,
+    snapshot,
 )
 
 
@@ -104,3 +118,53 @@ def test_where_policy_cannot_say_nothing_is_said() -> None:
 
     with pytest.raises(PolicyFault):
         authorize(fails).conceal(routed(), REFUSED)
+
+
+STARTER = load_bundle(None)
+ROLES: list[tuple[str, ...]] = [(), ("viewer",), ("developer",), ("admin",), ("guest",)]
+DEFINITIONS = (definition("echo"), definition("changed"), definition("unfit", inputSchema=True))
+PINS: dict[str, PinState] = {"echo": "pinned", "changed": "changed", "unfit": "pinned"}
+
+
+def heard(stage: Authorize, of: Identified) -> Reply:
+    """What a caller gets for a call that stops before it is sent."""
+    problems = Problems(public_url=PUBLIC, conceal=stage.conceal, clock=HandClock(), log=Lines())
+    reached: Reached = of
+    try:
+        reached = found = resolve(of)
+        reached = admitted = Admit()(found)
+        stage(admitted)
+    except (Refused, Fault) as failure:
+        return problems.explain(reached, failure)
+    return Reply(body=b"allowed")
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    roles=st.sampled_from(ROLES),
+    sensitivity=st.sampled_from(["low", "medium", "high", "critical"]),
+    read_only=st.booleans(),
+    tenant=st.sampled_from(["", "acme", "globex"]),
+    tool=st.sampled_from(sorted(PINS)),
+    arguments=st.sampled_from([{"text": "x"}, {"text": 5}, {"Text": "x"}]),
+    route=st.sampled_from(["", "docs"]),
+)
+def test_what_the_list_hides_by_policy_is_called_like_what_does_not_exist(
+    roles: tuple[str, ...], tool: str, arguments: dict[str, Any], route: str, **server: Any
+) -> None:
+    """Whatever else would be wrong with the call: its definition, its arguments or their spelling."""
+    at = snapshot(registered("docs", *DEFINITIONS, pins=PINS, **server))
+    caller = authenticated(who=principal(roles=roles), at=at, server=route)
+    stage = Authorize(engine=EmbeddedEngine(STARTER), clock=HandClock())
+    catalog = at.registry.servers["docs"].catalog
+    assert catalog is not None
+    if stage.visible(identified("tools/list", {}, caller=caller), catalog.tools[tool]):
+        return
+
+    def called(name: str) -> Reply:
+        params = call_message(name if route else f"docs__{name}", arguments)["params"]
+        return heard(stage, identified(params=params, caller=caller))
+
+    hidden, nothing = called(tool), called("nothing")
+    assert hidden.body == nothing.body.replace(b"nothing", tool.encode())
+    assert (hidden.status, hidden.headers) == (nothing.status, nothing.headers)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airlock.core.errors import (
     AuditFault,
     Effect,
     Fault,
+    PolicyFault,
     Refused,
     Rejected,
     Stage,
@@ -22,10 +26,12 @@ from airlock.core.errors import (
 )
 from airlock.gateway.record import Record, reason_of
 from airlock.gateway.strangers import Strangers
-from airlock.model.call import Admitted, Reached, Reply
-from airlock.model.entry import Event
+from airlock.model.call import Admitted, Authenticated, Identified, Reached, Redacted, Reply
+from airlock.model.entry import Event, Personal
+from airlock.model.principal import Principal
 from tests.gateway.parts import (
     MODERN_CLIENT,
+    NOW,
     FakeLog,
     HandClock,
     House,
@@ -34,7 +40,6 @@ from tests.gateway.parts import (
     call_message,
     identified,
     inbound,
-    principal,
     redacted,
     registered,
     routed,
@@ -189,46 +194,150 @@ def test_an_intent_that_could_not_be_written_is_not_followed_by_an_outcome() -> 
     assert desk.log.events == []
 
 
-def test_a_method_without_a_word_of_its_own_is_a_violation() -> None:
-    row = Desk().refuse(identified("tools/guess", {}), Rejected(404, -32601, "method_not_found", "x"))
-    assert (row.action, row.metadata["method"]) == ("security_violation", "tools/guess")
+@pytest.mark.parametrize(
+    ("method", "named"), [("prompts/list", "prompts/list"), ("mail/alice@example.com", "unknown")]
+)
+def test_a_method_without_a_word_of_its_own_is_a_violation_and_only_known_ones_are_named(
+    method: str, named: str
+) -> None:
+    row = Desk().refuse(identified(method, {}), Rejected(404, -32601, "method_not_found", "x"))
+    assert (row.action, row.metadata["method"]) == ("security_violation", named)
 
 
-def test_nothing_personal_stands_outside_the_personal_part() -> None:
-    who = principal("alice-the-subject", token_id="the-token-id", actor=("an-actor",))
-    client = msgspec.structs.replace(MODERN_CLIENT, info={"name": "the-client"}, session="the-session")
-    caller = authenticated(call_message(), who=who, headers={"user-agent": "the-agent"})
-    of = redacted(
-        allowed(
-            routed(
-                identified(
-                    params=call_message(arguments={"text": "the-argument"})["params"],
-                    caller=caller,
-                    client=client,
-                )
-            )
-        )
+def test_before_the_body_was_read_there_is_no_method_to_name() -> None:
+    row = Desk().refuse(authenticated(), Rejected(400, -32700, "parse_error", "x"))
+    assert (row.action, row.metadata["method"], row.resource) == ("security_violation", "", "")
+
+
+def secret(name: str) -> str:
+    return f"canary-{name}"
+
+
+PERSON = Principal(
+    issuer=secret("issuer"),
+    subject=secret("subject"),
+    tenant="acme",
+    roles=("developer",),
+    groups=(secret("group"),),
+    client_id=secret("client"),
+    token_id=secret("token"),
+    audience=("http://localhost:8080/mcp",),
+    actor=(secret("actor"),),
+    expires_at=int(NOW) + 60,
+)
+CLIENT = msgspec.structs.replace(
+    MODERN_CLIENT,
+    capabilities={secret("capability"): {}},
+    info={"name": secret("client-info")},
+    session=secret("session"),
+)
+PARAMS = call_message(
+    arguments={"text": secret("argument")}, _meta={"progressToken": secret("progress"), "x": secret("meta")}
+)["params"]
+HEADERS = {"user-agent": secret("agent"), "authorization": secret("bearer"), "x-own": secret("header")}
+
+
+def private_way() -> dict[str, Reached]:
+    """Every stage of one call, with a canary in each place that a person could be found by."""
+    peer = inbound(secret("body").encode(), headers=HEADERS, source_ip=secret("address"), source_port=47110)
+    peer = msgspec.structs.replace(peer, request_id="the-request")
+    caller = msgspec.structs.replace(authenticated(who=PERSON), inbound=peer)
+    asked = identified(params=PARAMS, caller=caller, client=CLIENT)
+    found = routed(asked)
+    yes = msgspec.structs.replace(allowed(found), question=secret("question").encode())
+    return {
+        "inbound": peer,
+        "authenticated": caller,
+        "identified": asked,
+        "unknown method": identified(secret("method"), {}, caller=caller, client=CLIENT),
+        "routed": found,
+        "admitted": Admitted(routed=found),
+        "allowed": yes,
+        "redacted": redacted(yes),
+    }
+
+
+WAY = private_way()
+SENT = cast("Redacted", WAY["redacted"])
+GUESSABLE = [
+    hashlib.sha256(value).hexdigest().encode()
+    for value in (secret("session").encode(), secret("question").encode(), SENT.arguments)
+]
+"""Plain digests of what could be guessed: personal like the values themselves."""
+
+
+def check_private(row: Event) -> None:
+    public = msgspec.json.encode(msgspec.structs.replace(row, personal=Personal()))
+    for found in (b"canary", b"47110", *GUESSABLE):
+        assert found not in public
+
+
+FAILURES: list[Refused | Fault] = [
+    DENIED,
+    Refused(Stage.ADMIT, 40901, "definition_not_approved", secret("text")),
+    Rejected(400, -32602, "case_variant_argument", secret("text"), data={"x": secret("data")}),
+    Rejected(404, -32600, "session_hijack_attempt", secret("text")),
+    Unauthenticated(403, "scope_missing", secret("text")),
+    UpstreamFault.protocol(secret("detail")),
+    PolicyFault("policy_error", secret("detail")),
+    AuditFault(secret("detail"), effect=Effect.POSSIBLE),
+]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(sorted(WAY)), st.sampled_from(FAILURES), st.sampled_from(["full", "none"]))
+def test_personal_values_of_a_refusal_stand_among_the_personal_ones_only(
+    stage: str, failure: Refused | Fault, inputs: str
+) -> None:
+    row = Desk(inputs=inputs).refuse(WAY[stage], failure)
+    check_private(row)
+    assert row.personal.source_ip == secret("address")
+
+
+ACTS: dict[str, Callable[[Record], Awaitable[None]]] = {
+    "intend": lambda record: record.intend(SENT),
+    "seal": lambda record: record.seal(SENT, Reply(body=secret("result").encode())),
+    "listed": lambda record: record.listed(cast("Identified", WAY["identified"]), {"count": 1}),
+    "started": lambda record: record.session_started(
+        cast("Identified", WAY["identified"]), secret("session")
+    ),
+    "ended": lambda record: record.session_ended(
+        cast("Authenticated", WAY["authenticated"]), secret("session")
+    ),
+}
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_personal_values_of_what_was_allowed_stand_among_the_personal_ones_only(act: str) -> None:
+    desk = Desk(intent="all")
+    desk.record.all_requests = True
+
+    async def scenario() -> None:
+        await ACTS[act](desk.record)
+
+    asyncio.run(scenario())
+    check_private(desk.log.events[0])
+
+
+def test_every_personal_value_is_kept_where_it_can_be_erased() -> None:
+    desk = Desk(inputs="none")
+    asyncio.run(desk.record.seal(SENT, Reply(body=secret("result").encode())))
+    session, question, arguments = (digest.decode() for digest in GUESSABLE)
+    assert desk.log.events[0].personal == Personal(
+        issuer=secret("issuer"),
+        subject=secret("subject"),
+        actor=(secret("actor"),),
+        source_ip=secret("address"),
+        source_port=47110,
+        user_agent=secret("agent"),
+        token_id=secret("token"),
+        session_digest=session,
+        client_info='{"name":"canary-client-info"}',
+        arguments=SENT.arguments,
+        arguments_digest=arguments,
+        result=secret("result").encode(),
+        input_digest=question,
     )
-    desk = Desk()
-    asyncio.run(desk.record.intend(of))
-    asyncio.run(desk.record.seal(of, Reply(body=b"the-result")))
-    for row in desk.log.events:
-        public = msgspec.json.encode(msgspec.structs.replace(row, personal=type(row.personal)()))
-        for secret in (
-            b"alice-the-subject", b"the-token-id", b"an-actor", b"the-client", b"the-session", b"the-agent",
-            b"the-argument", b"the-result", b"192.0.2.7",
-        ):  # fmt: skip
-            assert secret not in public
-    personal = desk.log.events[-1].personal
-    assert (personal.subject, personal.source_ip, personal.source_port) == (
-        "alice-the-subject",
-        "192.0.2.7",
-        4711,
-    )
-    assert personal.session_digest == hashlib.sha256(b"the-session").hexdigest()
-    assert personal.arguments == b'{"text":"the-argument"}'
-    assert personal.arguments_digest == hashlib.sha256(b'{"text":"the-argument"}').hexdigest()
-    assert personal.client_info == '{"name":"the-client"}'
 
 
 @pytest.mark.parametrize(("inputs", "kept"), [("full", True), ("none", False)])

@@ -105,3 +105,27 @@ def test_policy_cannot_raise_the_limit() -> None:
     call = of_client(False, obligations=Obligations(max_result_bytes=MAX_RESULT * 2))
     with pytest.raises(Fault):
         redact_response(call, answered({"content": [{"type": "text", "text": "x" * MAX_RESULT}]}))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [answered({"content": []}), answered(error={"code": 7, "message": "m"})],
+    ids=["a result", "an error"],
+)
+def test_a_limit_of_nothing_lets_nothing_through(answer: UpstreamAnswer) -> None:
+    with pytest.raises(Fault) as fault:
+        redact_response(of_client(False, obligations=Obligations(max_result_bytes=0)), answer)
+    assert (fault.value.code, fault.value.effect) == (50001, Effect.POSSIBLE)
+
+
+def test_the_limit_holds_for_what_a_server_says_in_an_error_too() -> None:
+    call = of_client(False, obligations=Obligations(max_result_bytes=100))
+    with pytest.raises(Fault):
+        redact_response(call, answered(error={"code": 7, "message": "m", "data": "x" * 100}))
+
+
+def test_a_result_at_the_limit_is_passed_on() -> None:
+    answer = answered({"content": []})
+    size = len(redact_response(of_client(False), answer).body)
+    exactly = of_client(False, obligations=Obligations(max_result_bytes=size))
+    assert len(redact_response(exactly, answer).body) == size

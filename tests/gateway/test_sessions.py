@@ -96,8 +96,12 @@ def test_what_is_no_id_or_a_part_of_one_is_unknown(junk: str, cut: int) -> None:
         assert heard(refused(wrong, authenticated())) == UNKNOWN
 
 
+def someone(subject: str, tenant: str, issuer: str) -> Principal:
+    return msgspec.structs.replace(principal(subject, tenant), issuer=issuer)
+
+
 whoever = st.builds(
-    lambda subject, tenant, issuer: msgspec.structs.replace(principal(subject, tenant), issuer=issuer),
+    someone,
     st.sampled_from(["alice", "bob", "alic", "alice\0"]),
     st.sampled_from(["acme", "globex", ""]),
     st.sampled_from(["https://issuer.example", "https://other.example"]),
@@ -266,7 +270,7 @@ def test_an_end_that_cannot_be_recorded_is_not_confirmed(door: Door) -> None:
 
 
 def test_an_end_that_the_store_cannot_take_is_told(door: Door) -> None:
-    async def broken(_: str, __: float) -> bool:
+    async def broken(sid: str, expires_at: float) -> bool:
         raise AuditFault("the disk is full")
 
     stage = EndSession(

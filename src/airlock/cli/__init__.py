@@ -16,6 +16,12 @@ def main() -> None:
     program()()
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(airlock.__version__)
+        raise typer.Exit
+
+
 def program() -> typer.Typer:
     """Every verb. The document of the command line is made from it."""
     from airlock.cli import audit, check, demo, policy, serve, server, token
@@ -27,7 +33,7 @@ def program() -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    app.callback()(_version)
+    app.callback()(_options)
     app.command("serve")(serve.serve)
     app.command("check")(check.check)
     app.command("demo")(demo.demo)
@@ -38,9 +44,9 @@ def program() -> typer.Typer:
     return app
 
 
-def _version(
-    version: bool = typer.Option(False, "--version", is_eager=True, help="Print the version."),
+def _options(
+    version: bool = typer.Option(
+        False, "--version", is_eager=True, callback=_version, help="Print the version."
+    ),
 ) -> None:
-    if version:
-        typer.echo(airlock.__version__)
-        raise typer.Exit
+    """What stands before the verb."""

@@ -68,7 +68,7 @@ class Sessions:
         """The session of this caller. Raises `Rejected` 404 for anything else."""
         try:
             session = _decode(self._sealer.open(_PURPOSE, text))
-        except (SealBroken, msgspec.ValidationError) as broken:
+        except (SealBroken, msgspec.DecodeError) as broken:
             raise unknown_session() from broken
         if (session.principal, session.tenant) != (caller.principal.key, caller.principal.tenant):
             raise unknown_session("session_hijack_attempt")

@@ -218,4 +218,4 @@ class Watch:
 
 def jitter() -> float:
     """A factor around 1, so that workers which lost a server at once do not come back at once."""
-    return 0.8 + secrets.randbelow(401) / 1000
+    return (800 + secrets.randbelow(401)) / 1000
