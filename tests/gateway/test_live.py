@@ -13,7 +13,7 @@ from airlock.gateway.live import Live, no_longer
 from airlock.model.call import Redacted
 from airlock.model.server import Registry
 from airlock.model.snapshot import Revocations, Snapshot
-from tests.gateway.parts import entry, principal, redacted, registered, snapshot
+from tests.gateway.parts import principal, redacted, registered, snapshot
 
 
 def contained(_: Redacted) -> Refused:
@@ -162,7 +162,3 @@ def test_what_ends_a_call_that_was_allowed(change: str) -> None:
     refusal = no_longer(redacted(), now)
     assert (refusal.scope or {}).get("kind") == kind if refusal else not kind
     assert refusal is None or refusal.code == 40302
-
-
-def test_the_fake_entry_is_the_one_that_calls_are_made_with() -> None:
-    assert redacted().allowed.admitted.routed.server.entry == entry()

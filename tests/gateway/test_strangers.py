@@ -270,5 +270,13 @@ def test_a_first_that_fails_after_its_window_was_closed_is_not_lost() -> None:
     assert asyncio.run(play(plan)) == (2, 2)
 
 
+def test_two_closings_at_once_do_not_count_twice() -> None:
+    plan = [
+        ("refuse", 0, 2), ("refuse", 1, 2), ("settle", 0, True), ("settle", 0, True),
+        ("wait", 11, 0), ("close", False, 0), ("close", True, 0), ("settle", 0, True), ("settle", 0, True),
+    ]  # fmt: skip
+    assert asyncio.run(play(plan)) == (4, 4)
+
+
 def test_the_window_is_as_long_as_the_contract_says() -> None:
     assert strangers.WINDOW == 10.0

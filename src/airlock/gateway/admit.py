@@ -15,8 +15,9 @@ import msgspec
 
 from airlock.core.errors import Refused, Stage
 from airlock.gateway.catalog import compile_schema
-from airlock.mcp import eras
+from airlock.mcp import eras, work
 from airlock.mcp.arguments import ArgumentKeys, check_argument_case, compile_argument_keys
+from airlock.mcp.strict import MAX_DEPTH
 from airlock.model.call import Admitted, Routed
 from airlock.model.server import Tool
 
@@ -30,6 +31,7 @@ MAX_PROBLEM = 300
 class ArgumentChecks(msgspec.Struct, frozen=True):
     """What is compiled once per tool definition."""
 
+    levels: int
     keys: ArgumentKeys
     validator: jsonschema_rs.Validator
 
@@ -50,7 +52,7 @@ class Admit:
             headers = routed.identified.caller.inbound.headers
             eras.check_param_headers(routed.tool.param_headers, routed.arguments, headers)
         check_argument_case(routed.arguments, checks.keys)
-        problem = first_problem(checks.validator, routed.arguments)
+        problem = first_problem(checks, routed.arguments)
         if problem:
             raise Refused(
                 Stage.ADMIT, 40301, "policy_denied",
@@ -65,7 +67,7 @@ class Admit:
             self._checks.move_to_end(tool.digest)
             return checks
         schema = tool.definition["inputSchema"]
-        checks = ArgumentChecks(compile_argument_keys(schema), compile_schema(schema))
+        checks = ArgumentChecks(work.levels(schema), compile_argument_keys(schema), compile_schema(schema))
         self._checks[tool.digest] = checks
         if len(self._checks) > MAX_COMPILED:
             self._checks.popitem(last=False)
@@ -86,10 +88,12 @@ def approved(tool: Tool) -> None:
     )  # fmt: skip
 
 
-def first_problem(validator: jsonschema_rs.Validator, arguments: dict[str, Any]) -> str:
+def first_problem(checks: ArgumentChecks, arguments: dict[str, Any]) -> str:
     """What is wrong first, and where; empty if the arguments fit."""
-    if validator.is_valid(arguments):
+    if checks.levels < MAX_DEPTH and work.depth(arguments) > checks.levels:
+        return f"this schema is checked to {checks.levels} levels of nesting, and the arguments have more"
+    if checks.validator.is_valid(arguments):
         return ""
-    error = next(validator.iter_errors(arguments))
+    error = next(checks.validator.iter_errors(arguments))
     where = "/".join(str(part) for part in error.instance_path)
     return f"{where}: {error.message}"[:MAX_PROBLEM] if where else error.message[:MAX_PROBLEM]

@@ -53,7 +53,7 @@ class Answers:
         if isinstance(identified.message, Notification):
             return Reply(body=b"", status=202)
         method = self._methods.get(name)
-        if method is None:
+        if method is None or (name == "server/discover" and not identified.client.modern):
             raise unknown_method(name, modern=identified.client.modern)
         return await method(identified)
 

@@ -16,13 +16,10 @@ import jsonschema_rs
 import msgspec
 
 from airlock.core.config import ServerEntry, ToolEntry
-from airlock.mcp import headers, names, results, strict
+from airlock.mcp import headers, names, results, strict, work
 from airlock.mcp.arguments import compile_argument_keys
 from airlock.model.server import Catalog, PinState, Tool
 from airlock.model.upstream import Offer
-
-MAX_TOOLS = 2000
-"""Tools of one server; the rest is left out and said so (C-1)."""
 
 _PLAIN = ToolEntry()
 
@@ -31,7 +28,7 @@ def definitions(offer: Offer) -> dict[str, tuple[str, dict[str, Any]]]:
     """Name -> (digest, definition) of every tool that has a usable name. The first of two equal names
     counts."""
     found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for definition in offer.tools[:MAX_TOOLS]:
+    for definition in offer.tools:
         name = definition.get("name")
         if isinstance(name, str) and name and name not in found:
             found[name] = (digest(definition), definition)
@@ -100,8 +97,9 @@ def _defect(definition: dict[str, Any]) -> str:
     if defect:
         return defect
     try:
-        compile_schema(schema)
+        work.levels(schema)
         compile_argument_keys(schema)
+        compile_schema(schema)
     except ValueError as unusable:
         return f"its input schema cannot be used: {str(unusable).splitlines()[0]}"
     return ""

@@ -29,6 +29,7 @@ from airlock.model.call import (
     Routed,
 )
 from airlock.model.entry import Event, Personal, Receipt, Severity
+from airlock.model.snapshot import Snapshot
 
 ACTIONS = {
     "tools/call": "tool_call",
@@ -192,7 +193,9 @@ class Record:
         method = identified.message.method if identified else ""
         client = identified.client if identified else None
         named = method if method in METHODS else "unknown" if method else ""
-        attributes: dict[str, Any] = {"method": named, "route": inbound.route, **(metadata or {})}
+        server = tool.server if tool else _known(inbound.server, snapshot)
+        route = inbound.route if server or not inbound.server else "/mcp/{server}"
+        attributes: dict[str, Any] = {"method": named, "route": route, **(metadata or {})}
         if tool:
             attributes["sensitivity"] = tool.sensitivity
             attributes["read_only"] = tool.read_only
@@ -201,7 +204,7 @@ class Record:
             phase=phase,
             action=action or ACTIONS.get(method, "security_violation"),
             resource=f"mcp://{tool.server}/{tool.name}" if tool else "",
-            server_id=tool.server if tool else inbound.server,
+            server_id=server,
             tool_name=tool.name if tool else "",
             definition_digest=tool.digest if tool else "",
             request_id=inbound.request_id,
@@ -271,6 +274,11 @@ def _unfold(
     if isinstance(reached, Authenticated):
         return reached, None, None, None, None
     raise TypeError(f"not a stage of a call: {type(reached).__name__}")
+
+
+def _known(server: str, snapshot: Snapshot) -> str:
+    """The name if it is one of ours: a made-up one is the caller's own text, which no entry keeps."""
+    return server if server in snapshot.registry.servers else ""
 
 
 def _canonical(routed: Routed | None) -> bytes | None:

@@ -114,9 +114,11 @@ class Strangers:
 
 
 def network_of(source_ip: str) -> str:
-    """The /24 (IPv4) or /64 (IPv6) that an address belongs to."""
+    """The /24 (IPv4, mapped or not) or /64 (IPv6) that an address belongs to."""
     try:
         address = ipaddress.ip_address(source_ip)
     except ValueError:
         return _ELSEWHERE
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
     return str(ipaddress.ip_network((address, 24 if address.version == 4 else 64), strict=False))

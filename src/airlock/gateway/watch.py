@@ -31,6 +31,9 @@ BACKOFF_LEAST, BACKOFF_MOST = 0.5, 30.0
 BREATH = 0.1
 """Seconds between two readings at least: a server may say without end that its list changed."""
 
+MAX_DRIFT = 10_000
+"""Changed definitions remembered as said; a server that changes for ever is said again, not remembered."""
+
 LAST_GOOD = 24 * 3600.0
 """Seconds for which a catalog is served after its server went away (F-7)."""
 
@@ -188,6 +191,8 @@ class Watch:
         for name, (digest, _) in offered.items():
             drift = (entry.name, name, digest)
             if pins.get(name) == "changed" and drift not in self._known_drift:
+                if len(self._known_drift) >= MAX_DRIFT:
+                    self._known_drift.clear()
                 self._known_drift.add(drift)
                 self._log.warning("tool_drift", server=entry.name, tool=name, digest=digest)
                 self._drifted(entry, name, digest)
