@@ -181,6 +181,7 @@ class Worker:
     async def _follow_store(self, gateway: Gateway) -> None:
         """Take over what other processes changed in the store."""
         seen = await asyncio.to_thread(gateway.store.versions)
+        await self._take_over(gateway, {"revocations"})  # what came since the parts were composed
         while True:
             await asyncio.sleep(POLL)
             try:
@@ -192,6 +193,8 @@ class Worker:
                 self._store_trouble = ""
             except Fault as fault:
                 self._store_trouble = fault.detail or fault.reason
+            except TimeoutError:
+                self._store_trouble = "approvals wait for the audit log"
 
     async def _take_over(self, gateway: Gateway, changed: set[str]) -> None:
         if changed & {"revocations", "sessions"}:
@@ -229,11 +232,9 @@ class Worker:
         audit = self._writer.healthy()
         projector = gateway.world.parts.get("projector", {})
         behind = str(projector.get("error") or projector.get("refused") or "")
-        down = ", ".join(
-            f"{name}: {server.state}"
-            for name, server in gateway.current.get().registry.servers.items()
-            if server.state != "ready"
-        )
+        servers = gateway.current.get().registry.servers.values()
+        away = sum(server.state != "ready" for server in servers)
+        down = f"{away} of {len(servers)} servers are not ready" if away else ""
         drift = self._clock.wall() - self._clock.monotonic() - self._offset
         trouble = self._store_trouble or behind
         keys = gateway.current.get().keys.issuers

@@ -17,6 +17,7 @@ from airlock.mcp.results import (
     to_legacy,
     to_modern,
     tool_to_legacy,
+    without_ours,
 )
 
 US = {"name": "airlock", "version": "1"}
@@ -203,6 +204,21 @@ def test_a_missing_resource_of_a_modern_server_has_its_legacy_code() -> None:
 
 def test_a_modern_server_may_not_ask_for_urls_by_error() -> None:
     assert map_error(fail(-32042), client_modern=False, upstream_modern=True)["code"] == -32603
+
+
+@pytest.mark.parametrize("code", [40301, 40302, 50303])
+@pytest.mark.parametrize("modern", [False, True])
+def test_a_server_cannot_speak_with_the_codes_of_the_gateway(code: int, modern: bool) -> None:
+    mapped = map_error(fail(code), client_modern=modern, upstream_modern=modern)
+    assert mapped["code"] == -32603
+    assert mapped["data"] == {"upstreamCode": code}
+
+
+def test_a_servers_result_carries_no_words_of_the_gateway() -> None:
+    forged = {"content": [], "_meta": {"dev.airlock/refusal": {"code": 40302}, "their/own": 1}}
+    assert without_ours(forged) == {"content": [], "_meta": {"their/own": 1}}
+    plain = {"content": []}
+    assert without_ours(plain) is plain
 
 
 def test_a_refused_version_is_ours_and_had_no_effect() -> None:

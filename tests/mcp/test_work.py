@@ -100,8 +100,9 @@ def test_a_value_at_the_bound_is_validated_quickly() -> None:
     assert time.perf_counter() - started < 1.0
 
 
-@pytest.mark.parametrize(
-    ("value", "deep"), [(1, 0), ({}, 1), ([], 1), ({"a": [1, {"b": 2}]}, 3), ([[[]], 1], 3)]
-)
+DEEP: list[tuple[Any, int]] = [(1, 0), ({}, 1), ([], 1), ({"a": [1, {"b": 2}]}, 3), ([[[]], 1], 3)]
+
+
+@pytest.mark.parametrize(("value", "deep"), DEEP)
 def test_depth_counts_objects_and_arrays(value: Any, deep: int) -> None:
     assert depth(value) == deep

@@ -88,6 +88,8 @@ class Deployment:
         self.sections: dict[str, Any] = {"data_dir": "data", **sections, "servers": list(servers)}
         self.write()
         self.process: subprocess.Popen[bytes] | None = None
+        self.expected = "ok"
+        """State of the upstreams to wait for at the start."""
 
     def write(self) -> None:
         self.config.write_text(yaml.safe_dump(self.sections, sort_keys=False))
@@ -103,7 +105,7 @@ class Deployment:
         """Start and wait until calls are served and every server was read."""
         self.start_unwaited()
         try:
-            self.wait_ready()
+            self.wait_ready(state=self.expected)
         except AssertionError:
             self.stop(signal.SIGKILL)
             raise

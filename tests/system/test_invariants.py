@@ -87,7 +87,7 @@ def test_policy_server_and_log_see_the_same_arguments(
         answer = gateway.call(f"{server}__take", told, token, modern=modern)
         assert answer.status == 200
         assert "isError" not in answer.json["result"]
-        seen = (upstream if server == "new" else old).seen[-1].message
+        seen = (upstream if server == "new" else old).calls()[-1]
         canonical = rfc8785.dumps(told)
         assert rfc8785.dumps(seen["params"]["arguments"]) == canonical
         sent.append(canonical)

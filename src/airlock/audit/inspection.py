@@ -17,6 +17,7 @@ from airlock.audit import database, journal, rows
 from airlock.audit.entry import entry_hash
 from airlock.audit.tail import held
 from airlock.audit.verify import NOT_PROVEN, Exit, Finding, Findings, Walk
+from airlock.audit.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,9 @@ SCOPE = (
 )
 
 _PROGRESS_EVERY = 1000
+_RANGES = 10
+"""Ranges of skeletons that one line names."""
+
 _COMPARED = 500
 """Journal records held against the database at a time."""
 
@@ -146,6 +150,8 @@ class Inspection:
                 break
         self._progress(walk.rows % _PROGRESS_EVERY)
         walk.finish(line)
+        if walk.pruned:
+            self._unproven.append(_unexplained(walk))
         self._chains.append(
             ChainReport(
                 chain_uid=str(uid),
@@ -198,17 +204,22 @@ class Inspection:
     def _compare(self, db: sqlite3.Connection, uid: str, batch: list[Record], previous: str | None) -> str:
         """Hold journal records against each other and against their rows; the hash of the last."""
         found = db.execute(
-            "SELECT seq, hash FROM audit_log WHERE chain_uid = ? AND seq BETWEEN ? AND ?",
+            "SELECT seq, hash, entry IS NULL FROM audit_log WHERE chain_uid = ? AND seq BETWEEN ? AND ?",
             (uid, batch[0].seq, batch[-1].seq),
         )
-        stored: dict[int, str] = dict(found.fetchall())
+        stored: dict[int, tuple[str, int]] = {seq: (digest, pruned) for seq, digest, pruned in found}
         for record in batch:
             computed = entry_hash(record.entry)
-            seen = stored.get(record.seq, computed)
+            seen, pruned = stored.get(record.seq, (computed, 0))
             if seen != computed:
                 what = "the row is not the record that the journal holds"
                 self._journal_finding(uid, record.seq, what, computed, seen)
-            named = rows.read(record.entry).previous_hash
+            entry = rows.read(record.entry)
+            if pruned:
+                what = "the row has no entry, but the journal still holds its record"
+                held_there = f"{entry.action} {entry.decision or entry.phase}, id {entry.id}"
+                self._journal_finding(uid, record.seq, what, visible(held_there), "a skeleton")
+            named = entry.previous_hash
             if previous is not None and named != previous:
                 self._journal_finding(uid, record.seq, "the record does not link", previous, named)
             previous = computed
@@ -231,8 +242,8 @@ class Inspection:
         skeletons = sum(chain.skeletons for chain in self._chains)
         if skeletons:
             not_proven.append(
-                f"{skeletons} rows are skeletons: their links hold, their content and whether its removal "
-                "was lawful are not shown."
+                f"{skeletons} rows are skeletons: their links hold, their content and who removed it "
+                "are not shown."
             )
         clean = Exit.UNPROVEN if self._unproven else Exit.PROVEN
         return Report(
@@ -246,3 +257,13 @@ class Inspection:
             notes=self._notes,
             not_proven=not_proven,
         )
+
+
+def _unexplained(walk: Walk) -> str:
+    """Skeletons of a chain. No record of retention is written yet, so none explains them."""
+    ranges = [f"{first}..{last}" for first, last in walk.pruned[:_RANGES]]
+    more = ", ..." if len(walk.pruned) > _RANGES else ""
+    return (
+        f"chain {walk.chain_uid}: rows {', '.join(ranges)}{more} are skeletons that no retention record "
+        f"explains ({walk.skeletons} in all)"
+    )

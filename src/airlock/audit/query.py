@@ -1,4 +1,4 @@
-"""Questions to `audit.db`: one SELECT, on a connection that cannot write, within a limit of rows and time.
+"""Questions to `audit.db`: one SELECT, on a connection that cannot write, bounded in rows, size and time.
 
 SQLite's authoriser sees every statement as it is compiled: only reading passes. So a question may come
 from somebody who may look at the log but must not change it.
@@ -11,6 +11,7 @@ import io
 import re
 import sqlite3
 from contextlib import closing
+from itertools import islice
 from typing import TYPE_CHECKING, cast
 
 import msgspec
@@ -21,7 +22,7 @@ from airlock.core.clock import timestamp
 from airlock.core.units import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from airlock.core.clock import Clock
@@ -33,7 +34,15 @@ TIMEOUT = 30.0
 """Seconds that a question may run."""
 
 _LONGEST_VALUE = 16 * 1024 * 1024
-"""Bytes of one value: `zeroblob(1e9)` and its like fail instead of filling memory."""
+"""Bytes of one value: `printf('%999999999d', 1)` and its like fail instead of filling memory."""
+
+_MOST_COLUMNS = 100
+"""Columns of an answer: SQLite holds all values of a row before anybody can count them."""
+
+_LARGEST_ANSWER = 64 * 1024 * 1024
+"""Length of all texts and bytes of an answer, with `_ROW` and `_VALUE` added for what holds them."""
+
+_ROW, _VALUE = 64, 8
 
 _STEPS = 10_000
 """Steps of SQLite's machine between two looks at the clock: well under a millisecond."""
@@ -45,9 +54,12 @@ _READING = (
     sqlite3.SQLITE_RECURSIVE,
 )
 
+_DENIED = frozenset({"fts3_tokenizer", "load_extension", "randomblob", "zeroblob"})
+"""Functions that reach out of SQL (addresses in memory, libraries) or only make bulk."""
+
 
 class QueryRefused(ValueError):
-    """The question is no single SELECT, is wrong, or took too long."""
+    """The question is no single SELECT, is wrong, or takes too long or too much."""
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,15 +141,18 @@ def run(
     with closing(database.open_reader(path)) as db:
         deadline = clock.monotonic() + timeout
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
+        db.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, _MOST_COLUMNS)
         db.set_progress_handler(lambda: clock.monotonic() > deadline, _STEPS)
         db.set_authorizer(_authorise)
         try:
             cursor = db.execute(sql, dict(parameters))
-            rows = cast("list[tuple[object, ...]]", cursor.fetchmany(limit + 1))
+            rows = _fetched(cursor, limit + 1)
         except sqlite3.OperationalError as error:
             if "interrupted" in str(error):
                 raise QueryRefused(f"the question ran longer than {timeout:g} s") from error
             raise QueryRefused(str(error)) from error
+        except MemoryError as error:
+            raise QueryRefused("the question takes more memory than there is") from error
         except (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError, ValueError) as error:
             raise QueryRefused(str(error)) from error
         described = cast("tuple[tuple[str, ...], ...] | None", cursor.description)
@@ -147,8 +162,21 @@ def run(
     return Answer(columns=names, rows=rows[:limit], truncated=len(rows) > limit)
 
 
+def _fetched(cursor: sqlite3.Cursor, most: int) -> list[tuple[object, ...]]:
+    """The first rows; raises `QueryRefused` once they are larger than an answer may be."""
+    rows: list[tuple[object, ...]] = []
+    room = _LARGEST_ANSWER
+    for row in cast("Iterator[tuple[object, ...]]", islice(cursor, most)):
+        room -= _ROW + sum(len(value) if isinstance(value, (str, bytes)) else _VALUE for value in row)
+        if room < 0:
+            raise QueryRefused(f"the answer is larger than {_LARGEST_ANSWER >> 20} MiB: ask for less of it")
+        rows.append(row)
+    return rows
+
+
 def _authorise(action: int, first: str | None, second: str | None, *_: str | None) -> int:
-    allowed = action in _READING and not (action == sqlite3.SQLITE_FUNCTION and second == "load_extension")
+    denied = action == sqlite3.SQLITE_FUNCTION and (second or "").lower() in _DENIED
+    allowed = action in _READING and not denied
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 

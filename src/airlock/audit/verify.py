@@ -96,6 +96,8 @@ class Walk:
         self.first = first
         self.rows = 0
         self.skeletons = 0
+        self.pruned: list[tuple[int, int]] = []
+        """Ranges of skeletons, each with first and last `seq`: the first `LISTED`."""
         self.last_seq = first - 1
         self._found = found
         self._predecessor = predecessor
@@ -118,8 +120,7 @@ class Walk:
         self._trusting = False
         computed = stored
         if entry is None:
-            self.skeletons += 1
-            self._opaque += 1
+            self._skeleton(row)
         else:
             computed = self._content(row)
         # Either hash of a changed row may be the one that its successor names: one finding, not two.
@@ -183,6 +184,23 @@ class Walk:
         else:
             what = f"the row follows seq {origin}, which already has a successor"
             self._report(row, "V-FORK", what, self._last[-1], row[6])
+
+    def _skeleton(self, row: tuple[Any, ...]) -> None:
+        """A pruned row keeps its links alone: whatever else it shows, no entry backs."""
+        self.skeletons += 1
+        self._opaque += 1
+        values = zip(COLUMNS, row[len(LINK) : _COLUMNS_END], strict=True)
+        if shown := [name for name, value in values if value is not None]:
+            what = "the row has no entry, but columns that only an entry fills"
+            self._report(row, "V-COLUMN", what, None, ", ".join(shown))
+        if row[_COLUMNS_END] is not None:
+            what = "the row has no entry, but personal values"
+            self._report(row, "V-COMMIT", what, "no row in audit_personal", "a row")
+        seq = row[2]
+        if self.pruned and self.pruned[-1][1] + 1 == seq:
+            self.pruned[-1] = (self.pruned[-1][0], seq)
+        elif isinstance(seq, int) and len(self.pruned) < LISTED:
+            self.pruned.append((seq, seq))
 
     def _content(self, row: tuple[Any, ...]) -> str:
         """L1 and L2 of one row's entry; the hash of what is stored."""

@@ -15,8 +15,10 @@ from typing import Annotated
 import msgspec
 import typer
 
+from airlock.audit.visible import visible
 from airlock.core.clock import SYSTEM
 from airlock.core.errors import ConfigError
+from airlock.core.harmless import harmless
 
 UNUSABLE = 2
 
@@ -79,7 +81,7 @@ def verify(
     except (ValueError, sqlite3.Error, OSError) as error:
         raise _stop(error) from error
     if as_json:
-        typer.echo(msgspec.json.encode(report))
+        typer.echo(harmless(msgspec.json.encode(report)))
     else:
         audit_text.show_report(report)
     raise typer.Exit(report.exit)
@@ -116,7 +118,7 @@ def gaps(
     except (ValueError, sqlite3.Error, OSError) as error:
         raise _stop(error) from error
     if as_json:
-        typer.echo(msgspec.json.encode({"exit": gaps.exit_code(found), "gaps": found}))
+        typer.echo(harmless(msgspec.json.encode({"exit": gaps.exit_code(found), "gaps": found})))
     else:
         audit_text.show_gaps(found)
     raise typer.Exit(gaps.exit_code(found))
@@ -159,7 +161,7 @@ def query(
     except (ValueError, sqlite3.Error, OSError) as error:
         raise _stop(error) from error
     if as_json:
-        typer.echo(msgspec.json.encode(query.as_json(answer)))
+        typer.echo(harmless(msgspec.json.encode(query.as_json(answer))))
     elif as_csv:
         typer.echo(query.as_csv(answer, exact=not sys.stdout.isatty()), nl=False)
     else:
@@ -219,7 +221,10 @@ def _configured(path: Path | None) -> Path:
 
 
 def _stop(why: Exception) -> typer.Exit:
-    typer.echo(f"airlock audit: {why}", err=True)
+    # Only what is wrong with a configuration takes several lines; SQLite's messages repeat a question's text.
+    lines = str(why).split("\n") if isinstance(why, ConfigError) else [str(why)]
+    shown = "\n".join(visible(line) for line in lines)
+    typer.echo(f"airlock audit: {shown}", err=True)
     return typer.Exit(UNUSABLE)
 
 

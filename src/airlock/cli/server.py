@@ -19,6 +19,7 @@ from airlock.audit.visible import visible
 from airlock.core.clock import SYSTEM
 from airlock.core.config import Config, ServerEntry
 from airlock.core.errors import ConfigError, Fault
+from airlock.core.harmless import harmless
 
 if TYPE_CHECKING:
     from airlock.store.database import Store
@@ -81,7 +82,7 @@ def list_servers(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
                 )
             )
     if as_json:
-        typer.echo(msgspec.json.encode({"servers": rows}))
+        typer.echo(harmless(msgspec.json.encode({"servers": rows})))
     else:
         server_text.show_list(rows)
 
@@ -99,7 +100,8 @@ def show(name: Name, *, config: ConfigFile = None, as_json: AsJson = False) -> N
     with _stored(settings) as store:
         tools = _pins(store, entry)
     if as_json:
-        typer.echo(msgspec.json.encode({"server": entry.name, "tenant": entry.tenant, "tools": tools}))
+        shown = {"server": entry.name, "tenant": entry.tenant, "tools": tools}
+        typer.echo(harmless(msgspec.json.encode(shown)))
     else:
         server_text.show_tools(entry, tools)
 
@@ -143,7 +145,7 @@ def approve(
         )
     if as_json:
         answer = {"server": entry.name, "tool": tool, "digest": chosen.digest, "approved_by": who}
-        typer.echo(msgspec.json.encode(answer))
+        typer.echo(harmless(msgspec.json.encode(answer)))
     else:
         typer.echo(f"{name}/{visible(tool)}: {chosen.digest} is pinned, approved by {who}")
 

@@ -22,6 +22,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from airlock.core.clock import SYSTEM, Clock
+from airlock.core.harmless import harmless
 
 WITHHELD = "[withheld]"
 
@@ -114,7 +115,7 @@ class _Render:
             text = msgspec.json.encode(line | {"error": type(error).__name__})
         if b"eyJ" in text or b"bearer" in text.lower():
             text = _CREDENTIAL.sub(WITHHELD.encode(), text)
-        return text + b"\n"
+        return harmless(text) + b"\n"
 
     def _clean(self, name: str, value: object, depth: int = 0) -> object:
         """The value as JSON, without what its name gives away."""

@@ -28,7 +28,8 @@ KEEP_ALIVE = 15.0
 """Seconds without traffic after which a comment line is sent (H-13)."""
 
 MAX_QUEUED = 1024
-"""Notifications that may wait for a slow client; the oldest is dropped, the reply never."""
+MAX_QUEUED_BYTES = 1024 * 1024
+"""Notifications that may wait for a slow client, and their bytes; the oldest is dropped, the reply never."""
 
 _STREAM: HeaderList = (
     ("content-type", "text/event-stream"),
@@ -62,6 +63,7 @@ class Conversation:
         self._headers = headers
         self._cancel_when_gone = cancel_when_gone
         self._queue: list[bytes] = []
+        self._queued = 0
         self._news = asyncio.Event()
         self._opened = False
         self._gone = False
@@ -69,10 +71,14 @@ class Conversation:
     def notify(self, method: str, params: dict[str, Any]) -> None:
         """Queue a notification for the client; dropped where the client takes no stream."""
         if self._stream_allowed:
-            if len(self._queue) == MAX_QUEUED:
-                del self._queue[0]
-            self._queue.append(event(jsonrpc.notification(method, params)))
+            self._enqueue(event(jsonrpc.notification(method, params)))
             self._news.set()
+
+    def _enqueue(self, message: bytes) -> None:
+        self._queue.append(message)
+        self._queued += len(message)
+        while len(self._queue) > MAX_QUEUED or (self._queued > MAX_QUEUED_BYTES and len(self._queue) > 1):
+            self._queued -= len(self._queue.pop(0))
 
     async def answer(self, work: Awaitable[Reply]) -> None:
         """Run `work` and send what it gives, in the form that the client takes.
@@ -130,11 +136,12 @@ class Conversation:
     async def _flush(self) -> None:
         """Send what is queued. What a cancelled `send` did not take stays queued, in its place."""
         self._news.clear()
-        queued, self._queue = self._queue, []
+        queued, self._queue, self._queued = self._queue, [], 0
         try:
             await self._write(b"".join(queued))
         except asyncio.CancelledError:
             self._queue[:0] = queued
+            self._queued += sum(map(len, queued))
             raise
 
     async def _write(self, data: bytes) -> None:

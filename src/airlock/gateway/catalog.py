@@ -21,6 +21,16 @@ from airlock.mcp.arguments import compile_argument_keys
 from airlock.model.server import Catalog, PinState, Tool
 from airlock.model.upstream import Offer
 
+PATTERN_SIZE = 128 * 1024
+"""Bytes of one compiled pattern. A few characters may ask for megabytes and tenths of a second, in which
+nothing else of the worker runs; this much takes about a millisecond."""
+
+PATTERN_CACHE = 256 * 1024
+"""Bytes that matching one pattern may keep; matching goes on without them, only slower."""
+
+MAX_PATTERNS = 100
+"""Patterns of one tool: they are compiled in one go, in which nothing else of the worker runs."""
+
 _PLAIN = ToolEntry()
 
 
@@ -40,16 +50,40 @@ def digest(definition: dict[str, Any]) -> str:
     return hashlib.sha256(strict.canonical(definition)).hexdigest()
 
 
-def build(entry: ServerEntry, offer: Offer, pins: Mapping[str, PinState], now: float) -> Catalog:
-    """The catalog of one server. A tool without a pin counts as changed: unknown means no."""
+def judged(
+    offered: Mapping[str, tuple[str, dict[str, Any]]], known: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Digest -> defect, empty for none, of every definition. Those in `known` are not looked at again."""
+    known = known or {}
+    return {
+        fingerprint: _defect(definition) if (before := known.get(fingerprint)) is None else before
+        for fingerprint, definition in offered.values()
+    }
+
+
+def build(
+    entry: ServerEntry,
+    offer: Offer,
+    pins: Mapping[str, PinState],
+    now: float,
+    defects: Mapping[str, str] | None = None,
+) -> Catalog:
+    """The catalog of one server. A tool without a pin counts as changed: unknown means no.
+
+    `defects` is what `judged` said of the same offer; without it, that is found out here.
+    """
+    offered = definitions(offer)
+    defects = judged(offered) if defects is None else defects
     tools: dict[str, Tool] = {}
     by_alias: dict[str, Tool] = {}
-    for name, (fingerprint, definition) in sorted(definitions(offer).items()):
-        tool = _tool(entry, name, fingerprint, definition, pins.get(name, "changed"))
+    for name, (fingerprint, definition) in sorted(offered.items()):
+        pin = pins.get(name, "changed")
+        tool = _tool(entry, name, fingerprint, definition, pin, defects[fingerprint])
         if tool.alias in by_alias:
-            tool = msgspec.structs.replace(
-                tool, defect=f"its name collides with {by_alias[tool.alias].name!r}"
-            )
+            other = by_alias[tool.alias]
+            tool = msgspec.structs.replace(tool, defect=f"its name collides with {other.name!r}")
+            other = msgspec.structs.replace(other, defect=f"its name collides with {tool.name!r}")
+            tools[other.name] = by_alias[tool.alias] = other
         else:
             by_alias[tool.alias] = tool
         tools[name] = tool
@@ -64,10 +98,16 @@ def build(entry: ServerEntry, offer: Offer, pins: Mapping[str, PinState], now: f
     )
 
 
-def _tool(entry: ServerEntry, name: str, fingerprint: str, definition: dict[str, Any], pin: PinState) -> Tool:
+def _tool(
+    entry: ServerEntry,
+    name: str,
+    fingerprint: str,
+    definition: dict[str, Any],
+    pin: PinState,
+    defect: str,
+) -> Tool:
     said = entry.tools.get(name, _PLAIN)
     schema = definition.get("inputSchema")
-    defect = _defect(definition)
     return Tool(
         server=entry.name,
         name=name,
@@ -111,9 +151,29 @@ def compile_schema(schema: dict[str, Any]) -> jsonschema_rs.Validator:
 
     Raises `ValueError` for a schema that cannot be used.
     """
+    if _patterns(schema) > MAX_PATTERNS:
+        raise ValueError(f"it has more than {MAX_PATTERNS} patterns")
     return jsonschema_rs.validator_for(
-        schema, pattern_options=jsonschema_rs.RegexOptions(), retriever=_no_remote_reference
+        schema,
+        pattern_options=jsonschema_rs.RegexOptions(size_limit=PATTERN_SIZE, dfa_size_limit=PATTERN_CACHE),
+        retriever=_no_remote_reference,
     )
+
+
+def _patterns(schema: Any) -> int:
+    """Patterns anywhere in the schema: a reference may make a subschema of any place."""
+    found = 0
+    waiting = [schema]
+    while waiting:
+        node = waiting.pop()
+        if strict.is_object(node):
+            found += isinstance(node.get("pattern"), str)
+            keyed: Any = node.get("patternProperties")
+            found += len(keyed) if strict.is_object(keyed) else 0
+            waiting.extend(node.values())
+        elif strict.is_array(node):
+            waiting.extend(node)
+    return found
 
 
 def _no_remote_reference(uri: str) -> NoReturn:

@@ -14,6 +14,7 @@ import msgspec
 
 from airlock.core.clock import Clock
 from airlock.core.errors import AuditFault, Effect, Fault, Refused, Rejected
+from airlock.gateway.redact import carries_credential
 from airlock.gateway.strangers import Strangers
 from airlock.mcp import strict
 from airlock.mcp.methods import LEGACY_METHODS, MODERN_METHODS
@@ -241,10 +242,12 @@ class Record:
             actor=principal.actor,
             source_ip=inbound.source_ip,
             source_port=inbound.source_port,
-            user_agent=inbound.headers.get("user-agent") or "",
+            user_agent=_claim(inbound.headers.get("user-agent") or "", inbound),
             token_id=principal.token_id,
             session_digest=_digest(client.session.encode()) if client and client.session else "",
-            client_info=msgspec.json.encode(client.info).decode() if client and client.info else "",
+            client_info=_claim(msgspec.json.encode(client.info).decode(), inbound)
+            if client and client.info
+            else "",
             arguments=arguments,
             arguments_digest=_digest(arguments) if arguments is not None else "",
             result=result,
@@ -274,6 +277,11 @@ def _unfold(
     if isinstance(reached, Authenticated):
         return reached, None, None, None, None
     raise TypeError(f"not a stage of a call: {type(reached).__name__}")
+
+
+def _claim(text: str, inbound: Inbound) -> str:
+    """What a client says of itself, unless it says its own token."""
+    return "[withheld]" if carries_credential(text.encode(), inbound) else text
 
 
 def _known(server: str, snapshot: Snapshot) -> str:

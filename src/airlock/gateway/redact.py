@@ -12,8 +12,11 @@ from airlock.core.clock import Clock
 from airlock.core.errors import Effect, Fault, Refused, Stage, UpstreamFault
 from airlock.gateway.answer import server_info
 from airlock.mcp import headers, jsonrpc, results, strict
-from airlock.model.call import Allowed, Redacted, Reply
+from airlock.model.call import Allowed, Inbound, Redacted, Reply
 from airlock.model.upstream import UpstreamAnswer, UpstreamRequest
+
+SECRET_LEAST = 16
+"""Bytes of a token below which a hit means nothing; real signatures have 86 and more."""
 
 MAX_RESULT = 16 * 1024 * 1024
 """Bytes of a result that may reach a client, whatever policy says."""
@@ -30,6 +33,13 @@ def redact_request(clock: Clock, progress: Callable[[], str]) -> Callable[[Allow
                 "Policy asks for a redaction that this gateway cannot carry out, so the call is refused.",
             )  # fmt: skip
         routed = allowed.admitted.routed
+        arguments = strict.canonical(routed.arguments)
+        if carries_credential(arguments, routed.identified.caller.inbound):
+            raise Refused(
+                Stage.REDACT, 40301, "policy_denied",
+                "The arguments hold the caller's own access token, which never travels to a server.",
+                policy_reason="credential_in_arguments",
+            )  # fmt: skip
         params: dict[str, Any] = {"name": routed.tool.name, "arguments": routed.arguments}
         meta = routed.identified.message.params.get("_meta")
         if isinstance(meta, dict) and "progressToken" in meta:
@@ -44,10 +54,17 @@ def redact_request(clock: Clock, progress: Callable[[], str]) -> Callable[[Allow
                 principal_key=routed.identified.caller.principal.key,
                 deadline=clock.monotonic() + routed.server.entry.timeout,
             ),
-            arguments=strict.canonical(routed.arguments),
+            arguments=arguments,
         )
 
     return stage
+
+
+def carries_credential(text: bytes, inbound: Inbound) -> bool:
+    """Whether a text holds the token of the request, or the signature that makes it one."""
+    token = (inbound.headers.get("authorization") or "").rpartition(" ")[2].encode()
+    secret = token.rpartition(b".")[2]
+    return len(secret) >= SECRET_LEAST and secret in text
 
 
 def redact_response(call: Redacted, answer: UpstreamAnswer) -> Reply:
@@ -66,6 +83,7 @@ def redact_response(call: Redacted, answer: UpstreamAnswer) -> Reply:
         raise UpstreamFault.protocol("neither result nor error")
     if result.get("resultType", "complete") != "complete":
         raise UpstreamFault.protocol(f"result of type {result['resultType']!r}, which was not asked for")
+    result = results.without_ours(result)
     shaped = (
         results.to_modern(result, server_info=server_info(identified), cacheable=False)
         if client.modern

@@ -34,6 +34,16 @@ BREATH = 0.1
 MAX_DRIFT = 10_000
 """Changed definitions remembered as said; a server that changes for ever is said again, not remembered."""
 
+CALM_LEAST, CALM_MOST = 1.0, 60.0
+"""Seconds between two readings, doubling, of a server that showed a new definition each time: every one is
+compiled, compared and recorded, and a server can make them up without end."""
+
+MAX_JUDGED = 20_000
+"""Definitions whose defects are remembered; the oldest go first. More than one server may offer in ten lists."""
+
+MAX_SAID = 20
+"""Names of changed tools in one line of the log."""
+
 LAST_GOOD = 24 * 3600.0
 """Seconds for which a catalog is served after its server went away (F-7)."""
 
@@ -51,9 +61,9 @@ class Logger(Protocol):
     def warning(self, event: str, **fields: object) -> object: ...
 
 
-Drifted = Callable[[ServerEntry, str, str], None]
-"""Called with (server, tool, digest) when a definition is seen for the first time that is not the pinned
-one."""
+Drifted = Callable[[ServerEntry, tuple[tuple[str, str], ...]], None]
+"""Called with a server and (tool, digest) of all definitions that one reading showed for the first time and
+that are not the pinned ones."""
 
 
 class Watch:
@@ -78,9 +88,11 @@ class Watch:
         self._clock = clock
         self._log = log
         self._wake: dict[str, asyncio.Event] = {}
+        self._urge: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._entries: dict[str, ServerEntry] = {}
         self._known_drift: set[tuple[str, str, str]] = set()
+        self._defects: dict[str, str] = {}
         self._group: asyncio.TaskGroup | None = None
 
     async def run(self, entries: tuple[ServerEntry, ...]) -> None:
@@ -103,13 +115,14 @@ class Watch:
         self._swap(servers)
 
     def wake(self, server: str) -> None:
-        """Read the server again now: it said that its list changed, or a pin was decided."""
+        """Read the server again soon: it said that its list changed."""
         if server in self._wake:
             self._wake[server].set()
 
     def wake_all(self) -> None:
-        """Read every server again now."""
-        for event in self._wake.values():
+        """Read every server again now: an operator decided something, which no server can delay."""
+        for name, event in self._wake.items():
+            self._urge[name].set()
             event.set()
 
     async def warm(self, within: float) -> None:
@@ -124,32 +137,34 @@ class Watch:
     def _start(self, entry: ServerEntry) -> None:
         if self._group is None:
             raise RuntimeError("not running")
-        self._wake[entry.name] = asyncio.Event()
+        self._wake[entry.name], self._urge[entry.name] = asyncio.Event(), asyncio.Event()
         self._entries[entry.name] = entry
         self._tasks[entry.name] = self._group.create_task(self._watch(entry))
 
     def _stop(self, name: str) -> None:
-        del self._entries[name], self._wake[name]
+        del self._entries[name], self._wake[name], self._urge[name]
         self._upstreams.pop(name, None)
         self._tasks.pop(name).cancel()
 
     async def _watch(self, entry: ServerEntry) -> None:
-        wake, pause = self._wake[entry.name], BACKOFF_LEAST
+        wake, urge = self._wake[entry.name], self._urge[entry.name]
+        pause, calm = BACKOFF_LEAST, 0.0
         upstream: Upstream | None = None
         try:
             while True:
                 wake.clear()
+                urge.clear()
                 try:
                     upstream = upstream or self._reach(entry)
-                    wait = await self._read(entry, upstream)
+                    wait, news = await self._read(entry, upstream)
                     pause = BACKOFF_LEAST
+                    calm = min(max(calm * 2, CALM_LEAST), CALM_MOST) if news else 0.0
                 except Fault as fault:
                     self._failed(entry, fault)
                     wait, pause = pause * jitter(), min(pause * 2, BACKOFF_MOST)
                 await asyncio.sleep(BREATH)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await wake.wait()
+                await _set_within(urge, calm)
+                await _set_within(wake, wait - calm)
         finally:
             if upstream is not None:
                 await upstream.close()
@@ -162,7 +177,8 @@ class Watch:
             raise Fault(Stage.FORWARD, 50301, "misconfigured", text, detail=str(error)) from error
         return upstream
 
-    async def _read(self, entry: ServerEntry, upstream: Upstream) -> float:
+    async def _read(self, entry: ServerEntry, upstream: Upstream) -> tuple[float, bool]:
+        """Returns the seconds that the offer may be kept, and whether it was something new."""
         try:
             return await self._take_over(entry, await upstream.describe())
         except (Fault, asyncio.CancelledError):
@@ -172,31 +188,52 @@ class Watch:
             detail = f"{type(defect).__name__}: {defect}"
             raise Fault(Stage.FORWARD, -32603, "internal_error", text, detail=detail) from defect
 
-    async def _take_over(self, entry: ServerEntry, offer: Offer) -> float:
-        pins = await self._pinned(entry, offer)
-        now = self._clock.monotonic()
+    async def _take_over(self, entry: ServerEntry, offer: Offer) -> tuple[float, bool]:
+        offered = await asyncio.to_thread(catalog.definitions, offer)
+        pins = await asyncio.to_thread(self._pins.observe, entry.name, entry.tenant, offered)
+        drifted = self._compare(entry, offered, pins)
         # In a thread: compiling some thousand schemas takes as long as some hundred calls.
-        found = await asyncio.to_thread(catalog.build, entry, offer, pins, now)
+        defects = await asyncio.to_thread(catalog.judged, offered, self._defects)
+        unseen = self._remember(defects)
+        now = self._clock.monotonic()
+        found = await asyncio.to_thread(catalog.build, entry, offer, pins, now, defects)
         before = self._current.get().registry.servers.get(entry.name)
         if before is None or before.entry is not entry:
-            return offer.ttl
+            return offer.ttl, False
         if before.state != "ready":
             self._log.info("upstream_ready", server=entry.name, era=offer.era, tools=len(found.tools))
         self._put(msgspec.structs.replace(before, catalog=found, state="ready", reason=""))
-        return offer.ttl
+        return offer.ttl, drifted or (unseen and before.catalog is not None)
 
-    async def _pinned(self, entry: ServerEntry, offer: Offer) -> Mapping[str, PinState]:
-        offered = await asyncio.to_thread(catalog.definitions, offer)
-        pins = await asyncio.to_thread(self._pins.observe, entry.name, entry.tenant, offered)
-        for name, (digest, _) in offered.items():
-            drift = (entry.name, name, digest)
-            if pins.get(name) == "changed" and drift not in self._known_drift:
-                if len(self._known_drift) >= MAX_DRIFT:
-                    self._known_drift.clear()
-                self._known_drift.add(drift)
-                self._log.warning("tool_drift", server=entry.name, tool=name, digest=digest)
-                self._drifted(entry, name, digest)
-        return pins
+    def _compare(
+        self,
+        entry: ServerEntry,
+        offered: Mapping[str, tuple[str, dict[str, Any]]],
+        pins: Mapping[str, PinState],
+    ) -> bool:
+        """Say what has changed and was not said before; whether there was such a thing."""
+        changed = [
+            (name, digest)
+            for name, (digest, _) in offered.items()
+            if pins.get(name) == "changed" and (entry.name, name, digest) not in self._known_drift
+        ]
+        if not changed:
+            return False
+        if len(self._known_drift) + len(changed) > MAX_DRIFT:
+            self._known_drift.clear()
+        self._known_drift.update((entry.name, name, digest) for name, digest in changed)
+        tools = [name for name, _ in changed[:MAX_SAID]]
+        self._log.warning("tool_drift", server=entry.name, tools=tools, count=len(changed))
+        self._drifted(entry, tuple(changed))
+        return True
+
+    def _remember(self, defects: Mapping[str, str]) -> bool:
+        """Keep what was found out; whether anything of it was new."""
+        unseen = not defects.keys() <= self._defects.keys()
+        self._defects.update(defects)
+        for digest in list(self._defects)[: max(0, len(self._defects) - MAX_JUDGED)]:
+            del self._defects[digest]
+        return unseen
 
     def _failed(self, entry: ServerEntry, fault: Fault) -> None:
         before = self._current.get().registry.servers.get(entry.name)
@@ -219,6 +256,13 @@ class Watch:
     def _swap(self, servers: dict[str, RegisteredServer]) -> None:
         version = self._current.get().registry.version + 1
         self._current.swap(registry=Registry(servers=servers, version=version))
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, at most so long."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, seconds)):
+            await event.wait()
 
 
 def jitter() -> float:

@@ -20,6 +20,10 @@ UNDECLARED = ("additionalProperties", "unevaluatedProperties")
 DESCRIBES = frozenset({"properties", "patternProperties", "prefixItems", *ITEMS, *UNDECLARED})
 MAX_LEVELS = 4000
 """Levels of one schema; sets of subschemas could otherwise be combined without end."""
+MAX_DECLARED = 10_000
+"""Keys declared by all levels of one schema together."""
+MAX_STEPS = 40_000
+"""Subschemas and steps of references followed for all levels together: one may stand in many levels."""
 
 
 class ArgumentKeys:
@@ -36,7 +40,7 @@ class ArgumentKeys:
 
 
 def compile_argument_keys(schema: Any) -> ArgumentKeys:
-    """The table of one tool. Raises `ValueError` for a schema that combines into too many levels."""
+    """The table of one tool. Raises `ValueError` for a schema that combines into too many levels or keys."""
     return _Compiler(schema).compile()
 
 
@@ -76,12 +80,14 @@ class _Compiler:
         self._root = root
         self._levels: dict[frozenset[int], ArgumentKeys] = {}
         self._unfinished: list[tuple[ArgumentKeys, list[dict[str, Any]]]] = []
+        self._declared = 0
+        self._steps = 0
 
     def compile(self) -> ArgumentKeys:
         top = self._level([self._root])
         for level, schemas in self._unfinished:
-            for name in level.declared:
-                below = self._level(_mapping(schema.get("properties")).get(name) for schema in schemas)
+            for name, together in _by_name(schemas).items():
+                below = self._level(together)
                 if below is not None:
                     level.members[name] = below
             level.others = self._level(_others(schemas))
@@ -98,8 +104,10 @@ class _Compiler:
         if level is None:
             if len(self._levels) >= MAX_LEVELS:
                 raise ValueError(f"it combines into more than {MAX_LEVELS} levels")
-            declared = {name for schema in together for name in _mapping(schema.get("properties"))}
-            level = self._levels[identity] = ArgumentKeys(declared)
+            self._declared += sum(len(_mapping(schema.get("properties"))) for schema in together)
+            if self._declared > MAX_DECLARED:
+                raise ValueError(f"it declares more than {MAX_DECLARED} keys")
+            level = self._levels[identity] = ArgumentKeys(_by_name(together))
             self._unfinished.append((level, together))
         return level
 
@@ -110,6 +118,7 @@ class _Compiler:
         while waiting:
             schema = waiting.pop()
             if is_object(schema) and id(schema) not in found:
+                self._step()
                 found[id(schema)] = schema
                 waiting.extend(self._applied(schema))
         return list(found.values())
@@ -129,12 +138,27 @@ class _Compiler:
             return None
         target = self._root
         for part in reference.split("/")[1:]:
+            self._step()
             name = part.replace("~1", "/").replace("~0", "~")
-            target = _step(target, name)
+            target = _below(target, name)
         return target
 
+    def _step(self) -> None:
+        self._steps += 1
+        if self._steps > MAX_STEPS:
+            raise ValueError(f"to know its keys takes more than {MAX_STEPS} steps")
 
-def _step(target: Any, name: str) -> Any:
+
+def _by_name(schemas: Iterable[dict[str, Any]]) -> dict[str, list[Any]]:
+    """What these subschemas say of each declared key."""
+    found: dict[str, list[Any]] = {}
+    for schema in schemas:
+        for name, below in _mapping(schema.get("properties")).items():
+            found.setdefault(name, []).append(below)
+    return found
+
+
+def _below(target: Any, name: str) -> Any:
     if is_array(target):
         return target[int(name)] if name.isdecimal() and int(name) < len(target) else None
     return _mapping(target).get(name)

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from airlock.core.errors import Effect, UpstreamFault
+from airlock.mcp.refusals import REASONS
 from airlock.mcp.schemas import positions
 from airlock.mcp.strict import is_array, is_object
 
@@ -24,6 +25,7 @@ LIST_TTL_MS = 30_000
 
 SERVER_INFO_KEY = "io.modelcontextprotocol/serverInfo"
 PROTOCOL_PREFIX = "io.modelcontextprotocol/"
+OWN_PREFIX = "dev.airlock/"
 MODERN_FIELDS = frozenset({"resultType", "ttlMs", "cacheScope"})
 RESULT_TYPES = ("complete", "input_required")
 
@@ -45,6 +47,14 @@ PROTOCOL_RANGE = range(-32099, -32022)
 """Codes left to implementations, and codes that the protocol reserves and has not defined."""
 
 _encode = msgspec.json.encode
+
+
+def without_ours(result: dict[str, Any]) -> dict[str, Any]:
+    """A server's result without `_meta` keys of the gateway: only the gateway says why it refused."""
+    meta = _meta(result)
+    if not any(key.startswith(OWN_PREFIX) for key in meta):
+        return result
+    return {**result, "_meta": {key: said for key, said in meta.items() if not key.startswith(OWN_PREFIX)}}
 
 
 def to_modern(
@@ -167,8 +177,8 @@ def _untellable(code: int, *, client_modern: bool, upstream_modern: bool) -> boo
     """Codes that mean nothing to this client, or something else than the server meant."""
     if code == URL_ELICITATION:
         return client_modern or upstream_modern
-    if code == HEADER_MISMATCH or code in PROTOCOL_RANGE:
-        return True
+    if code == HEADER_MISMATCH or code in PROTOCOL_RANGE or code in REASONS:
+        return True  # the last are ours: no server speaks for the gateway
     return client_modern and code in SERVER_RANGE
 
 

@@ -37,8 +37,14 @@ ITEMS = 2000
 """Bounds of one list at one server."""
 TTL_LEGACY = 30.0
 TTL_LEAST = 5.0
-TTL_MOST = 300.0
-"""Seconds: where a server says nothing, and the bounds of what it may say, lest one be asked in a loop."""
+TTL_MOST = 30.0
+"""Seconds: where a server says nothing, and the bounds of what it may say: it is not asked in a loop, and cannot
+choose for how long a changed definition goes unnoticed."""
+
+MESSAGES_MOST = 10_000
+"""Messages of a server in the course of one call: each costs far more than its bytes, which are bounded too."""
+MESSAGES_AT_ONCE = 64
+"""Messages taken without a pause in which other calls may go on."""
 
 Ask = Callable[[str, dict[str, Any]], Awaitable[UpstreamAnswer]]
 """Sends one request (method, params without envelope) and returns its answer."""

@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from airlock.core.errors import UpstreamFault
+from airlock.upstream.dialogue import MESSAGES_AT_ONCE, MESSAGES_MOST
 from airlock.upstream.sse import SseParser
 
 if TYPE_CHECKING:
@@ -35,10 +36,12 @@ class Exchange:
         "_connection",
         "_ended",
         "_fault",
+        "_events",
         "_inbox",
         "_parser",
         "_parts",
         "_size",
+        "_taken",
         "_waiter",
         "early",
         "fields",
@@ -58,12 +61,17 @@ class Exchange:
         self._parts: list[bytes] = []
         self._inbox: deque[bytes] = deque()
         self._size = 0
+        self._events = 0
+        self._taken = 0
         self._ended = False
         self._fault: UpstreamFault | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     async def next(self) -> bytes | None:
         """The next message, or None after the last. Raises the `UpstreamFault` that cut the answer off."""
+        self._taken += 1
+        if self._taken % MESSAGES_AT_ONCE == 0:
+            await asyncio.sleep(0)
         while not self._inbox:
             if self._fault is not None:
                 raise self._fault
@@ -113,6 +121,9 @@ class Exchange:
             events = self._parser.feed(chunk)
         except UpstreamFault as fault:
             return fault.detail
+        self._events += len(events)
+        if self._events > MESSAGES_MOST:
+            return f"a stream of more than {MESSAGES_MOST} messages"
         for event in events:
             if event.data and event.name == b"message":
                 self._inbox.append(event.data)

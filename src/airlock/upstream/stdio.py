@@ -122,6 +122,7 @@ class StdioUpstream:
     ) -> tuple[FromRunner, bytes]:
         """A frame to the runner and the one that ends the call; what comes between goes to `heard`."""
         n, pending = await self._link.hand_over(head, body, deadline=deadline)
+        messages = 0
         try:
             async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
                 while True:
@@ -130,7 +131,12 @@ class StdioUpstream:
                         raise fault_of(got)
                     if not isinstance(got, Notified):
                         return got, line
+                    messages += 1
+                    if messages > dialogue.MESSAGES_MOST:
+                        raise UpstreamFault.protocol(f"more than {dialogue.MESSAGES_MOST} notifications")
                     heard(line)
+                    if messages % dialogue.MESSAGES_AT_ONCE == 0:
+                        await asyncio.sleep(0)
         except TimeoutError as error:
             raise UpstreamFault.timeout("no answer before the deadline", effect=Effect.POSSIBLE) from error
         finally:
