@@ -31,11 +31,12 @@ from airlock.core.config import Config, ServerEntry
 from airlock.core.errors import AuditFault, Fault
 from airlock.core.settings import environment
 from airlock.edge.server import Server, server
+from airlock.gateway import drift
 from airlock.gateway.live import no_longer
 from airlock.model.entry import Event
 from airlock.model.health import COMPONENTS, State
 from airlock.policy.bundle import Bundle
-from airlock.store import revocations
+from airlock.store import pins, revocations
 from airlock.upstream.http import HttpUpstream
 
 POLL = 0.25
@@ -72,6 +73,7 @@ class Worker:
         self._drain = asyncio.Event()
         self._offset = clock.wall() - clock.monotonic()
         self._store_trouble = ""
+        self._decided = 0.0
         self._writer: Writer
         self._group: asyncio.TaskGroup
 
@@ -203,7 +205,9 @@ class Worker:
             gateway.current.swap(revocations=fresh)
             _cut(gateway)
         if "pins" in changed:
-            gateway.watch.wake_all()
+            decided = await asyncio.to_thread(pins.last_decision, gateway.store)
+            gateway.watch.wake_all(decided=decided != self._decided)
+            self._decided = decided
 
     async def _housekeeping(self, gateway: Gateway) -> None:
         swept = self._clock.monotonic()
@@ -235,7 +239,7 @@ class Worker:
         servers = gateway.current.get().registry.servers.values()
         away = sum(server.state != "ready" for server in servers)
         down = f"{away} of {len(servers)} servers are not ready" if away else ""
-        drift = self._clock.wall() - self._clock.monotonic() - self._offset
+        step = self._clock.wall() - self._clock.monotonic() - self._offset
         trouble = self._store_trouble or behind
         keys = gateway.current.get().keys.issuers
         found: dict[str, tuple[State, str]] = {
@@ -245,24 +249,14 @@ class Worker:
             "auth": ("ok", "") if keys else ("failed", "no issuer is configured"),
             "database": ("degraded", trouble) if trouble else ("ok", ""),
             "upstreams": ("degraded", down) if down else ("ok", ""),
-            "clock": ("degraded", f"stepped by {drift:.1f} s") if abs(drift) > CLOCK_STEP else ("ok", ""),
+            "clock": ("degraded", f"stepped by {step:.1f} s") if abs(step) > CLOCK_STEP else ("ok", ""),
         }
         return {name: found[name] for name in COMPONENTS}
 
-    def _drifted(self, entry: ServerEntry, tool: str, digest: str) -> None:
-        """A definition was seen that is not the pinned one: a row of its own, whoever calls it later."""
-        event = Event(
-            event_type="system",
-            action="tool_drift",
-            resource=f"mcp://{entry.name}/{tool}",
-            server_id=entry.name,
-            tool_name=tool,
-            definition_digest=digest,
-            tenant=entry.tenant,
-            reason="definition_changed",
-            severity="CRITICAL",
-        )
-        self._group.create_task(self._write(event))
+    def _drifted(self, entry: ServerEntry, changed: tuple[tuple[str, str], ...]) -> None:
+        """Definitions were seen that are not the pinned ones: that is recorded, whoever calls them later."""
+        for event in drift.events_of(entry, changed):
+            self._group.create_task(self._write(event))
 
     async def _record(self, action: str, event_type: Literal["policy", "system"], revision: str) -> None:
         await self._write(

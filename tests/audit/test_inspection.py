@@ -91,6 +91,26 @@ def test_a_damaged_journal_is_named(log: Log) -> None:
     assert log.verify(journals=True).journal_records == 4
 
 
+def test_a_skeleton_of_a_record_that_the_journal_still_holds_is_named(log: Log) -> None:
+    log.prune(5)
+    report = log.verify(journals=True)
+    (finding,) = report.findings
+    (row_id,) = log.rows("SELECT id FROM audit_log WHERE seq = 5")[0]
+    assert (report.exit, finding.code, finding.seq) == (Exit.TAMPERED, "V-JOURNAL", 5)
+    assert (finding.expected, finding.seen) == (f"tool_call allow, id {row_id}", "a skeleton")
+
+
+def test_a_line_names_the_first_ranges_of_skeletons(log: Log) -> None:
+    log.fill(20)
+    log.project()
+    for seq in range(2, 26, 2):
+        log.prune(seq)
+    (line,) = log.verify().unproven
+    assert "rows 2..2, 4..4," in line
+    assert "20..20, ... are skeletons" in line
+    assert "(12 in all)" in line
+
+
 def rewrite_record(log: Log, old: bytes, new: bytes) -> None:
     """Change a record of the journal and its checksum with it."""
     segment = journal.segments(log.journals / log.uid)[-1]

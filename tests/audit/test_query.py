@@ -45,6 +45,12 @@ def test_with_is_a_select_too(log: Log) -> None:
         "BEGIN IMMEDIATE",
         "VACUUM INTO '/tmp/copy.db'",
         "SELECT load_extension('evil')",
+        "SELECT hex(fts3_tokenizer('simple'))",
+        "SELECT FTS3_Tokenizer('simple', x'4141414141414141')",
+        "SELECT length(randomblob(16))",
+        "SELECT length(zeroblob(16))",
+        "SELECT replace(printf('%9000000d', 1), ' ', 'ab')",
+        "SELECT " + ", ".join(["1"] * 101),
         "SELECT 1; SELECT 2",
         "SELECT 1; DELETE FROM audit_personal",
         "SELECT zeroblob(1000000000)",
@@ -72,6 +78,20 @@ def test_a_question_that_runs_too_long_is_stopped(log: Log) -> None:
 def test_an_answer_ends_at_its_limit_and_says_so(log: Log) -> None:
     answer = ask(log, "SELECT seq FROM audit_log", limit=3)
     assert (len(answer.rows), answer.truncated) == (3, True)
+
+
+@pytest.mark.parametrize("kind", ["TEXT", "BLOB"])
+def test_an_answer_that_is_too_large_is_refused(log: Log, kind: str) -> None:
+    sql = "SELECT CAST(printf('%16000000d', 1) AS KIND) FROM audit_log".replace("KIND", kind)
+    with pytest.raises(QueryRefused, match="larger than 64 MiB"):
+        ask(log, sql)
+    assert len(ask(log, f"{sql} LIMIT 4").rows) == 4
+
+
+def test_many_small_rows_are_too_large_as_well(log: Log) -> None:
+    many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c"
+    with pytest.raises(QueryRefused, match="larger than 64 MiB"):
+        ask(log, many, limit=10_000_000)
 
 
 @pytest.mark.parametrize("name", query.PREPARED)

@@ -12,6 +12,7 @@ import pytest
 
 from airlock.audit import database, verify
 from airlock.audit.verify import NOT_PROVEN, Exit, Finding, Findings, Walk
+from tests.audit.conftest import SKELETON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -231,6 +232,29 @@ def add_trigger(log: Log) -> None:
         )
 
 
+def forge_behind_a_skeleton(log: Log) -> None:
+    log.tamper(
+        "DELETE FROM audit_personal WHERE n = 5",
+        "UPDATE audit_log SET entry = NULL, decision = 'allow', reason = 'ok' WHERE seq = 5",
+    )
+
+
+def blame_behind_a_skeleton(log: Log) -> None:
+    log.tamper(
+        "UPDATE audit_log SET entry = NULL, decision = 'allow' WHERE seq = 5",
+        "UPDATE audit_personal SET subject = 'bob', source_ip = '203.0.113.9' WHERE n = 5",
+    )
+
+
+def leave_only_the_personal_row(log: Log) -> None:
+    log.tamper(SKELETON.replace("?", "5"))
+
+
+def number_a_skeleton_in_words(log: Log) -> None:
+    log.tamper("DELETE FROM audit_personal WHERE n = 10", SKELETON.replace("?", "10"))
+    log.tamper("UPDATE audit_log SET seq = 'ten' WHERE seq = 10")
+
+
 CAUGHT: list[tuple[Callable[[Log], None], set[str], int | None]] = [
     (change_column, {"V-COLUMN"}, 0),
     (change_entry, {"V-HASH"}, 0),
@@ -251,7 +275,7 @@ CAUGHT: list[tuple[Callable[[Log], None], set[str], int | None]] = [
     (drop_chain_line, {"V-SIZE"}, 0),
     (drop_prefix, {"V-LINK"}, 0),
     (fork_at_the_end, {"V-FORK"}, 0),
-    (second_row_with_a_seq, {"V-FORK", "V-SCHEMA"}, 0),
+    (second_row_with_a_seq, {"V-COLUMN", "V-FORK", "V-SCHEMA"}, 0),
     (hide_row_from_index, {"V-FORK"}, None),
     (change_personal_value, {"V-COMMIT"}, 0),
     (change_personal_data, {"V-COMMIT"}, 0),
@@ -266,6 +290,10 @@ CAUGHT: list[tuple[Callable[[Log], None], set[str], int | None]] = [
     (add_personal_row, {"V-PERSONAL"}, 0),
     (filter_view, {"V-SCHEMA"}, 1),
     (add_trigger, {"V-SCHEMA"}, 0),
+    (forge_behind_a_skeleton, {"V-COLUMN"}, 0),
+    (blame_behind_a_skeleton, {"V-COLUMN", "V-COMMIT"}, 0),
+    (leave_only_the_personal_row, {"V-COMMIT"}, 0),
+    (number_a_skeleton_in_words, {"V-SEQ", "V-SIZE"}, 0),
 ]
 
 
@@ -395,30 +423,56 @@ def test_a_missing_trigger_is_a_note_not_a_proof(log: Log) -> None:
     assert (report.exit, "audit_log_no_delete" in report.notes[0]) == (Exit.PROVEN, True)
 
 
-SKELETON = """UPDATE audit_log SET entry = NULL, event_type = NULL, phase = NULL, occurred_at = NULL,
-correlation_id = NULL, request_id = NULL, tenant = NULL, tenant_seq = NULL, action = NULL, resource = NULL,
-server_id = NULL, tool_name = NULL, definition_digest = NULL, policy_revision = NULL, decision = NULL,
-reason = NULL, severity = NULL, latency_ms = NULL, redaction_count = NULL, metadata = NULL WHERE seq = ?"""
-
-
-def prune(log: Log, seq: int) -> None:
-    """The one change that the triggers allow: a row loses its content."""
-    with closing(sqlite3.connect(log.path)) as db, db:
-        db.execute("DELETE FROM audit_personal WHERE n = ?", (seq,))
-        db.execute(SKELETON, (seq,))
-
-
 def test_a_skeleton_row_keeps_links_and_counters(log: Log) -> None:
     for seq in (3, 4, 5):
-        prune(log, seq)
+        log.prune(seq)
     report = log.verify()
-    assert (report.exit, report.findings, report.chains[0].skeletons) == (Exit.PROVEN, [], 3)
+    assert (report.findings, report.chains[0].skeletons) == ([], 3)
     assert "3 rows are skeletons" in report.not_proven[-1]
     assert log.rows(BROKEN_CHAINS) == [(0,)]
 
 
+@pytest.mark.parametrize(
+    ("pruned", "ranges"),
+    [((5,), "5..5"), ((3, 4, 5), "3..5"), ((1, 2, 4, 9, 10), "1..2, 4..4, 9..10")],
+)
+def test_skeletons_that_no_retention_explains_are_unproven(
+    log: Log, pruned: tuple[int, ...], ranges: str
+) -> None:
+    for seq in pruned:
+        log.prune(seq)
+    report = log.verify()
+    assert (report.exit, report.unproven) == (
+        Exit.UNPROVEN,
+        [
+            f"chain {log.uid}: rows {ranges} are skeletons that no retention record explains "
+            f"({len(pruned)} in all)"
+        ],
+    )
+
+
+def test_what_a_skeleton_still_shows_is_named_in_one_finding_of_its_row(log: Log) -> None:
+    forge_behind_a_skeleton(log)
+    (finding,) = log.verify().findings
+    assert (finding.code, finding.seq, finding.expected) == ("V-COLUMN", 5, "NULL")
+    assert finding.seen.startswith("event_type, phase, ")
+
+
+def test_a_report_with_an_id_that_is_no_text_can_be_written(log: Log) -> None:
+    log.tamper("UPDATE audit_log SET id = CAST(x'ff00fe' AS TEXT) WHERE seq = 5")
+    report = log.verify()
+    assert b'"id":"\\\\udcff\\\\x00\\\\udcfe"' in msgspec.json.encode(report)
+
+
+def test_ranges_of_skeletons_beyond_the_list_are_counted() -> None:
+    walk = Walk("c", Findings(), predecessor=lambda _: None)
+    for seq in range(1, 2 * verify.LISTED + 4, 2):
+        walk.step((seq, "c", seq, "id", "t", "h", "h", b"", None) + (None,) * 24)
+    assert (len(walk.pruned), walk.skeletons) == (verify.LISTED, verify.LISTED + 2)
+
+
 def test_a_skeleton_beside_a_missing_row_hides_nothing(log: Log) -> None:
-    prune(log, 5)
+    log.prune(5)
     log.tamper("DELETE FROM audit_personal WHERE n = 7", "DELETE FROM audit_log WHERE seq = 7")
     assert "V-LINK" in codes(log.verify().findings)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -191,6 +193,36 @@ def test_an_answer_that_was_cut_says_so(data_dir: Path) -> None:
 def test_writing_is_refused(data_dir: Path) -> None:
     done = run("query", "DELETE FROM audit_personal", "--data-dir", str(data_dir))
     assert (done.exit_code, "not authorized" in done.stderr) == (2, True)
+
+
+def test_a_refusal_repeats_nothing_that_a_terminal_obeys(data_dir: Path) -> None:
+    done = run(
+        "query", "SELECT `a\x9b31m\u202e\x1b[31m\nairlock` FROM audit_log", "--data-dir", str(data_dir)
+    )
+    assert done.exit_code == 2
+    assert "a\\x9b31m\\u202e\\x1b[31m\\nairlock" in done.stderr
+
+
+def test_json_spells_out_what_a_terminal_obeys(data_dir: Path) -> None:
+    sql = "SELECT char(155) || char(8238) || char(233) AS x"
+    done = run("query", sql, "--json", "--data-dir", str(data_dir))
+    assert '{"x":"\\u009b\\u202e\u00e9"}' in done.stdout
+    assert json.loads(done.stdout)["rows"] == [{"x": "\x9b\u202e\u00e9"}]
+
+
+def test_a_question_that_takes_all_memory_exits_2(data_dir: Path) -> None:
+    run("verify", "--data-dir", str(data_dir))
+    bounded = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (500 << 20, 500 << 20));"
+        "from airlock.cli.audit import app; app()"
+    )
+    sql = "SELECT " + ", ".join(["printf('%16000000d', 1)"] * 100)
+    command = [sys.executable, "-c", bounded, "query", sql, "--db", str(data_dir / "audit.db")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "airlock audit: the question takes more memory than there is\n",
+    )
 
 
 def test_prepared_questions_are_listed() -> None:

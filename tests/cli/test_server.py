@@ -135,6 +135,12 @@ def test_json_shows_the_definitions_themselves(config: Path) -> None:
     assert [waiting["definition"]["title"] for waiting in tool["waiting"]] == ["Reader"]
 
 
+def test_json_spells_out_what_a_terminal_obeys(config: Path) -> None:
+    see(config, OLD, title="\x9b2J\u202e")
+    shown = run(config, "show", "notes", "--json").stdout
+    assert '"title":"\\u009b2J\\u202e"' in shown
+
+
 def test_the_only_waiting_definition_needs_no_digest(config: Path) -> None:
     see(config, OLD)
     see(config, NEW, now=2.0)

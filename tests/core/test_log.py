@@ -53,6 +53,12 @@ def test_a_line_is_json_with_the_five_names_first(lines: Lines) -> None:
     )
 
 
+def test_a_viewer_obeys_nothing_in_a_line(lines: Lines) -> None:
+    log.get("edge").info("tool_drift", tool="\x9b31m\u202eé")
+    assert '"tool":"\\u009b31m\\u202eé"' in lines.getvalue().decode()
+    assert lines.last()["tool"] == "\x9b31m\u202eé"
+
+
 def test_an_event_of_a_request_carries_its_id(lines: Lines) -> None:
     log.get("edge").bind(correlation_id="r-1").info("slow_request")
     assert lines.last()["correlation_id"] == "r-1"

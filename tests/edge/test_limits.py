@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import pytest
 
 from airlock.core.config import ServerSection
 from airlock.core.errors import Fault, Refused
 from airlock.edge.doors import Doors
-from airlock.edge.limits import HEADER_BLOCK, HEADER_TIME, MESSAGE_TIME
+from airlock.edge.limits import HEADER_BLOCK, HEADER_TIME, MESSAGE_TIME, PIPELINED, WRITE_TIME
 from airlock.edge.problems import Problems
 from airlock.edge.routes import Application, Route
 from airlock.edge.server import server
@@ -41,11 +42,16 @@ async def slow(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=200, body=b"slow")
 
 
+async def large(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(status=200, body=bytes(32 * 1024 * 1024))
+
+
 async def _serving(scenario: Callable[[Connect], Awaitable[T]]) -> T:
     application = Application(
         routes=(
             Route(method="GET", path="/echo", auth="none", handler=echo),
             Route(method="GET", path="/slow", auth="none", handler=slow),
+            Route(method="GET", path="/large", auth="none", handler=large),
             Route(method="POST", path="/echo", auth="none", handler=echo),
         ),
         doors=Doors(host="127.0.0.1", public_url=PUBLIC, hosts=(), origins=()),
@@ -256,3 +262,60 @@ def test_a_client_that_goes_away_leaves_nothing_behind() -> None:
 )
 def test_a_request_target_is_read_in_one_way(request_line: bytes, status: int) -> None:
     assert answers(request_line + b"\r\nHost: localhost\r\n" + LAST) == [status]
+
+
+BODY = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("rest", "statuses"),
+    [
+        (b"1\r\nx\r\n0\r\n\r\n", [200]),
+        (b"1\r\nx\r\n" * 200 + b"0\r\n\r\n", [200]),
+        (b"1\r\nx\r\n0\r\nX-Late: 1\r\n\r\n", []),
+        (b"1;" + b"e" * 70_000 + b"\r\nx\r\n0\r\n\r\n", []),
+    ],
+    ids=["a body", "small chunks", "a trailer", "a chunk extension without end"],
+)
+def test_what_stands_around_a_body_is_bounded(rest: bytes, statuses: list[int]) -> None:
+    assert answers(BODY, rest + GET + LAST)[: len(statuses)] == statuses
+
+
+def test_requests_beyond_the_pipeline_close_the_connection() -> None:
+    first = GET.replace(b"/echo", b"/slow") + END
+    assert answers(first + (GET + END) * PIPELINED + GET + END) == []
+
+
+def test_a_few_pipelined_requests_are_answered_in_order() -> None:
+    assert answers((GET + END) * PIPELINED + GET + LAST) == [200] * (PIPELINED + 1)
+
+
+def test_a_peer_that_reads_nothing_is_cut_off() -> None:
+    async def scenario(connect: Connect) -> float:
+        reader, writer = await connect()
+        transport = cast("asyncio.Transport", writer.transport)
+        transport.pause_reading()
+        writer.write(GET.replace(b"/echo", b"/large") + END)
+        await asyncio.sleep(WRITE_TIME * 2 + 1)
+        transport.resume_reading()
+        with contextlib.suppress(ConnectionResetError):
+            heard = await reader.read()
+            assert len(heard) < 32 * 1024 * 1024
+        writer.close()
+        return now()
+
+    assert serving(scenario) < WRITE_TIME * 4
+
+
+def test_a_peer_that_reads_slowly_gets_everything() -> None:
+    async def scenario(connect: Connect) -> int:
+        reader, writer = await connect()
+        writer.write(GET.replace(b"/echo", b"/large") + LAST)
+        heard = 0
+        while piece := await reader.read(8 * 1024 * 1024):
+            heard += len(piece)
+            await asyncio.sleep(0.5)
+        writer.close()
+        return heard
+
+    assert serving(scenario) > 32 * 1024 * 1024

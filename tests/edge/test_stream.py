@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from airlock.edge.stream import KEEP_ALIVE, MAX_QUEUED, OPEN_AFTER, Conversation
+from airlock.edge.stream import KEEP_ALIVE, MAX_QUEUED, MAX_QUEUED_BYTES, OPEN_AFTER, Conversation
 from airlock.model.call import Reply
 from tests.edge.parts import Peer, now, travel
 
@@ -171,6 +171,17 @@ def test_traffic_puts_off_the_keep_alive() -> None:
 def test_of_too_many_notifications_the_oldest_are_dropped() -> None:
     kept = progress(answered(telling(*[0.0] * (MAX_QUEUED + 5))))
     assert (len(kept), kept[0], kept[-1]) == (MAX_QUEUED + 1, 5, "reply")
+
+
+def test_of_too_large_notifications_the_newest_are_kept() -> None:
+    async def work(conversation: Conversation) -> Reply:
+        for number in range(6):
+            text = "x" * (MAX_QUEUED_BYTES // 4)
+            conversation.notify("notifications/progress", {"progress": number, "message": text})
+        await asyncio.sleep(1)
+        return REPLY
+
+    assert progress(answered(work)) == [3, 4, 5, "reply"]
 
 
 def test_what_a_slow_client_could_not_take_yet_comes_before_the_reply() -> None:

@@ -205,6 +205,30 @@ def test_what_is_only_unusual_is_served(more: dict[str, Any]) -> None:
     assert built(definition() | more)["echo"].defect == ""
 
 
+def test_a_pattern_that_is_small_to_write_and_huge_to_compile_is_a_defect() -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": r"(\pL{54}){2}"}}}
+    assert "cannot be used" in built(definition(inputSchema=schema))["echo"].defect
+
+
+@pytest.mark.parametrize("count", [catalog.MAX_PATTERNS, catalog.MAX_PATTERNS + 1])
+@pytest.mark.parametrize("keyed", [True, False])
+def test_the_patterns_of_a_tool_are_counted_wherever_they_stand(count: int, keyed: bool) -> None:
+    patterns = [f"^a{n}$" for n in range(count)]
+    held: Any = [{"pattern": pattern} for pattern in patterns]
+    if keyed:
+        held = {"patternProperties": dict.fromkeys(patterns, True)}
+    schema = {"type": "object", "x-held": {"a": held}}
+    too_many = "patterns" in built(definition(inputSchema=schema))["echo"].defect
+    assert too_many == (count > catalog.MAX_PATTERNS)
+
+
+def test_what_was_judged_before_is_not_judged_again() -> None:
+    offered = catalog.definitions(offer(definition("a"), definition("b", inputSchema=7)))
+    defects = catalog.judged(offered, {offered["a"][0]: "as it was"})
+    assert defects[offered["a"][0]] == "as it was"
+    assert "not an object" in defects[offered["b"][0]]
+
+
 def test_of_two_tools_with_one_alias_none_is_served() -> None:
     odd = built(definition("a b"))["a b"].alias.removeprefix("docs__")
     found = catalog.build(entry(), offer(definition(odd), definition("a b")), {}, 7.0)

@@ -12,7 +12,7 @@ from airlock.core.config import ServerEntry
 from airlock.core.errors import ConfigError, Effect, Refused, UpstreamFault
 from airlock.gateway import lists
 from airlock.gateway.admit import Admit
-from airlock.gateway.watch import LAST_GOOD, Watch, jitter
+from airlock.gateway.watch import CALM_LEAST, LAST_GOOD, MAX_JUDGED, Watch, jitter, remember
 from airlock.model.server import PinState, RegisteredServer, Registry
 from airlock.model.snapshot import Current, Snapshot
 from airlock.model.upstream import Notify, Offer, UpstreamAnswer, UpstreamRequest
@@ -81,7 +81,7 @@ class Tower:
         self.clock = HandClock()
         self.log = Lines()
         self.pins = Pins()
-        self.drifts: list[tuple[str, str]] = []
+        self.drifts: list[tuple[str, ...]] = []
         self.misconfigured: set[str] = set()
         self.current = Current(Snapshot(registry=Registry(servers={}), policy_revision=REVISION))
         self.upstreams: dict[str, Any] = {}
@@ -90,7 +90,7 @@ class Tower:
             upstreams=self.upstreams,
             connect=self._connect,
             pins=self.pins,
-            drifted=lambda of, tool, _: self.drifts.append((of.name, tool)),
+            drifted=lambda of, changed: self.drifts.append((of.name, *(tool for tool, _ in changed))),
             clock=self.clock,
             log=self.log,
         )
@@ -302,6 +302,55 @@ def test_a_changed_definition_is_told_once_however_often_it_is_seen() -> None:
 
     tower = watching(scenario)
     assert tower.log.events().count("tool_drift") == 1
+
+
+def test_all_that_one_reading_shows_to_be_changed_is_told_at_once() -> None:
+    async def scenario(tower: Tower) -> None:
+        await until(lambda: tower.state() == "ready")
+        tower.servers["docs"].told = offer(definition("a", title="new"), definition("b", title="new"))
+        await tower.read_again()
+
+    tower = watching(scenario, docs=Server(offer(definition("a"), definition("b"))))
+    assert tower.drifts == [("docs", "a", "b")]
+
+
+class Restless(Server):
+    """Offers another definition, or another tool, at each reading."""
+
+    def __init__(self, *, renames: bool) -> None:
+        super().__init__()
+        self.renames = renames
+
+    async def describe(self) -> Offer:
+        await super().describe()
+        name = f"echo{self.readings}" if self.renames else "echo"
+        return offer(definition(name, title=f"version {self.readings}"), ttl=0.01)
+
+
+@pytest.mark.parametrize("renames", [False, True])
+def test_a_server_that_changes_at_each_reading_is_read_ever_less(renames: bool) -> None:
+    async def scenario(tower: Tower) -> None:
+        server = tower.servers["docs"]
+        await until(lambda: server.readings == 2)
+        began = asyncio.get_running_loop().time()
+        while asyncio.get_running_loop().time() < began + 0.7:
+            tower.watch.wake("docs")
+            tower.watch.wake_all(decided=False)
+            await asyncio.sleep(0.01)
+        assert server.readings == 2
+        tower.watch.wake_all()
+        await until(lambda: server.readings == 3)
+        assert asyncio.get_running_loop().time() < began + CALM_LEAST
+
+    watching(scenario, docs=Restless(renames=renames))
+
+
+def test_what_is_remembered_of_definitions_is_bounded() -> None:
+    known: dict[str, str] = {}
+    assert remember(known, {str(n): "" for n in range(MAX_JUDGED + 1)})
+    assert not remember(known, {str(MAX_JUDGED): ""})
+    assert remember(known, {"0": ""})
+    assert len(known) == MAX_JUDGED
 
 
 def test_a_changed_definition_is_served_once_it_is_approved() -> None:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from airlock.core.errors import Rejected
-from airlock.mcp.arguments import MAX_LEVELS, check_argument_case, compile_argument_keys
+from airlock.mcp.arguments import (
+    MAX_DECLARED,
+    MAX_LEVELS,
+    MAX_STEPS,
+    check_argument_case,
+    compile_argument_keys,
+)
 
 FILE: dict[str, Any] = {"type": "object", "properties": {"path": {"type": "string"}}}
 TREE: dict[str, Any] = {
@@ -89,3 +96,31 @@ def test_schemas_that_combine_without_end_are_refused() -> None:
     links = {str(n): {"properties": {"next": {"$ref": f"#/$defs/{n + 1}"}}} for n in range(MAX_LEVELS + 1)}
     with pytest.raises(ValueError, match="levels"):
         compile_argument_keys({"$ref": "#/$defs/0", "$defs": {**links, str(MAX_LEVELS + 1): FILE}})
+
+
+def test_keys_are_declared_up_to_a_bound_over_all_levels() -> None:
+    half = dict.fromkeys((f"k{n}" for n in range(MAX_DECLARED // 2 - 1)), True)
+    schema: dict[str, Any] = {"properties": {"a": {"properties": half}, "b": {"properties": dict(half)}}}
+    assert len(compile_argument_keys(schema).members["b"].declared) == len(half)
+    schema["properties"]["c"] = {"properties": {"one": True}}
+    with pytest.raises(ValueError, match="keys"):
+        compile_argument_keys(schema)
+
+
+def test_many_keys_beside_many_subschemas_cost_their_sum_only() -> None:
+    keys = dict.fromkeys((f"k{n}" for n in range(MAX_DECLARED)), True)
+    wide: dict[str, Any] = {"properties": keys, "allOf": [{} for _ in range(1900)]}
+    began = time.process_time()
+    assert len(compile_argument_keys(wide).declared) == MAX_DECLARED
+    assert time.process_time() - began < 1.0
+
+
+@pytest.mark.parametrize("target", ["#/$defs/all", "#" + "/$defs" * MAX_STEPS])
+def test_subschemas_that_stand_in_too_many_levels_are_refused(target: str) -> None:
+    every: dict[str, Any] = {"allOf": [{} for _ in range(1000)]}
+    schema: dict[str, Any] = {
+        "properties": {f"k{n}": {"properties": {"a": {"$ref": target}}} for n in range(60)},
+        "$defs": {"all": every},
+    }
+    with pytest.raises(ValueError, match="steps"):
+        compile_argument_keys(schema)

@@ -215,9 +215,12 @@ def test_a_server_cannot_speak_with_the_codes_of_the_gateway(code: int, modern: 
 
 
 def test_a_servers_result_carries_no_words_of_the_gateway() -> None:
-    forged = {"content": [], "_meta": {"dev.airlock/refusal": {"code": 40302}, "their/own": 1}}
+    forged: dict[str, Any] = {
+        "content": [],
+        "_meta": {"dev.airlock/refusal": {"code": 40302}, "their/own": 1},
+    }
     assert without_ours(forged) == {"content": [], "_meta": {"their/own": 1}}
-    plain = {"content": []}
+    plain: dict[str, Any] = {"content": []}
     assert without_ours(plain) is plain
 
 

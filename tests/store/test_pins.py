@@ -79,6 +79,15 @@ def test_a_definition_that_was_replaced_is_a_change_when_it_comes_back(store: St
     assert [seen.digest for seen in change.waiting] == ["d-old"]
 
 
+def test_the_last_decision_is_an_operator_s_whatever_servers_show(store: Store) -> None:
+    offer(store, read=OLD)
+    offer(store, 7.0, read=NEW)
+    assert pins.last_decision(store) == 0.0
+    pins.approve(store, server="notes", tool="read", digest="d-new", by="admin", now=5.0)
+    offer(store, 9.0, read=("d-newer", {"name": "read"}))
+    assert pins.last_decision(store) == 5.0
+
+
 def test_approving_what_is_pinned_changes_nothing(store: Store) -> None:
     offer(store, read=OLD)
     before = store.versions()

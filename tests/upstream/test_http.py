@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +15,10 @@ import pytest
 from airlock.core.clock import SYSTEM
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.upstream import breaker
+from airlock.upstream.connection import Connection
 from airlock.upstream.credentials import Credential
+from airlock.upstream.dialogue import MESSAGES_AT_ONCE, MESSAGES_MOST
+from airlock.upstream.exchange import Exchange
 from airlock.upstream.http import HttpUpstream
 from tests.upstream.http_parts import (
     END,
@@ -65,7 +69,7 @@ def test_a_modern_server_is_described() -> None:
         async with serving(McpServer(era="modern")) as (server, client):
             offer = await client.describe()
             assert server.rpcs() == ["server/discover", "tools/list"]
-        assert (offer.era, offer.instructions, offer.ttl) == ("2026-07-28", "Be kind.", 60.0)
+        assert (offer.era, offer.instructions, offer.ttl) == ("2026-07-28", "Be kind.", 30.0)
         assert offer.server_info == {"name": "fake", "version": "1"}
         assert [tool["name"] for tool in offer.tools] == ["add"]
 
@@ -1081,3 +1085,44 @@ def test_a_session_whose_end_cannot_be_told_is_forgotten() -> None:
             assert len(server.find("DELETE")) == 1
 
     run(story())
+
+
+NOTE = b'data: {"jsonrpc":"2.0","method":"notifications/message"}\n\n'
+
+
+def test_messages_of_one_call_are_bounded_in_number() -> None:
+    async def story() -> None:
+        server = McpServer(era="modern")
+        answer = event(result(1)).replace(b'"id": 1', b'"id": @')
+        server.on["tools/call"] = writes(stream_head() + chunk(NOTE * (MESSAGES_MOST + 1)) + answer + END)
+        async with serving(server) as (_, client):
+            assert await faulty(client) == (50201, Effect.POSSIBLE)
+
+    run(story())
+
+
+def test_while_many_messages_are_taken_others_have_their_turn() -> None:
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    def ignore(connection: Connection) -> None:
+        del connection
+
+    async def story() -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            exchange = Exchange(Connection(clock=SYSTEM, sock=ours, freed=ignore, gone=ignore))
+            exchange.head(200, {b"content-type": b"text/event-stream"})
+            exchange.body(NOTE * 6400)
+            running = asyncio.get_running_loop().create_task(others())
+            for _ in range(6400):
+                await exchange.next()
+            running.cancel()
+
+    run(story())
+    assert turns == 6400 // MESSAGES_AT_ONCE

@@ -12,9 +12,10 @@ from msgspec import structs
 
 from airlock.core.clock import SYSTEM
 from airlock.core.config import ServerEntry
-from airlock.core.errors import UpstreamFault
+from airlock.core.errors import Effect, UpstreamFault
 from airlock.model.upstream import UpstreamRequest
 from airlock.upstream.breaker import BreakerState, Gate
+from airlock.upstream.dialogue import MESSAGES_MOST
 from airlock.upstream.stdio import StdioUpstream
 from tests.upstream.stdio_parts import (
     HERE,
@@ -159,6 +160,23 @@ def test_a_caller_that_goes_away_says_nothing_about_the_server() -> None:
             assert upstream.gate.breaker.state is BreakerState.CLOSED
 
     asyncio.run(run())
+
+
+def test_a_flood_of_notifications_ends_its_call() -> None:
+    notes: list[str] = []
+
+    async def run() -> None:
+        async with house(toy()) as found:
+            upstream = found.upstream()
+            with pytest.raises(UpstreamFault, match="notifications") as caught:
+                await upstream.request(
+                    request("progress", meta={"progressToken": 1}, marker="m", steps=MESSAGES_MOST + 1),
+                    notify=lambda method, params: notes.append(method),
+                )
+            assert (caught.value.code, caught.value.effect) == (50201, Effect.POSSIBLE)
+
+    asyncio.run(run())
+    assert len(notes) == MESSAGES_MOST
 
 
 def test_a_listener_that_fails_fails_its_own_call_only() -> None:

@@ -34,7 +34,7 @@ TIMEOUT = 30.0
 """Seconds that a question may run."""
 
 _LONGEST_VALUE = 16 * 1024 * 1024
-"""Bytes of one value: `printf('%999999999d', 1)` and its like fail instead of filling memory."""
+"""Bytes of one value: what grows beyond (`replace`, `group_concat`) fails instead of filling memory."""
 
 _MOST_COLUMNS = 100
 """Columns of an answer: SQLite holds all values of a row before anybody can count them."""

@@ -155,7 +155,7 @@ class Walk:
                 code=code,
                 chain_uid=str(self.chain_uid),
                 seq=where[0] if isinstance(where[0], int) else None,
-                id=str(where[1]),
+                id=visible(where[1]),
                 what=what,
                 expected=_shown(expected),
                 seen=_shown(seen),
@@ -194,8 +194,7 @@ class Walk:
             what = "the row has no entry, but columns that only an entry fills"
             self._report(row, "V-COLUMN", what, None, ", ".join(shown))
         if row[_COLUMNS_END] is not None:
-            what = "the row has no entry, but personal values"
-            self._report(row, "V-COMMIT", what, "no row in audit_personal", "a row")
+            self._report(row, "V-COMMIT", "the row has no entry, but personal values", "none", "a row")
         seq = row[2]
         if self.pruned and self.pruned[-1][1] + 1 == seq:
             self.pruned[-1] = (self.pruned[-1][0], seq)

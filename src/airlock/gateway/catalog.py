@@ -21,14 +21,14 @@ from airlock.mcp.arguments import compile_argument_keys
 from airlock.model.server import Catalog, PinState, Tool
 from airlock.model.upstream import Offer
 
-PATTERN_SIZE = 128 * 1024
-"""Bytes of one compiled pattern. A few characters may ask for megabytes and tenths of a second, in which
-nothing else of the worker runs; this much takes about a millisecond."""
+PATTERN_SIZE = 1024 * 1024
+"""Bytes of one compiled pattern. A few characters may ask for many megabytes and for tenths of a second, in
+which nothing else of the worker runs; this much takes 9 ms at most, and `^[^\\s]{1,255}$` fits."""
 
 PATTERN_CACHE = 256 * 1024
 """Bytes that matching one pattern may keep; matching goes on without them, only slower."""
 
-MAX_PATTERNS = 100
+MAX_PATTERNS = 50
 """Patterns of one tool: they are compiled in one go, in which nothing else of the worker runs."""
 
 _PLAIN = ToolEntry()
@@ -77,8 +77,8 @@ def build(
     tools: dict[str, Tool] = {}
     by_alias: dict[str, Tool] = {}
     for name, (fingerprint, definition) in sorted(offered.items()):
-        pin = pins.get(name, "changed")
-        tool = _tool(entry, name, fingerprint, definition, pin, defects[fingerprint])
+        pin, defect = pins.get(name, "changed"), defects[fingerprint]
+        tool = _tool(entry, fingerprint, definition, pin=pin, defect=defect)
         if tool.alias in by_alias:
             other = by_alias[tool.alias]
             tool = msgspec.structs.replace(tool, defect=f"its name collides with {other.name!r}")
@@ -99,13 +99,9 @@ def build(
 
 
 def _tool(
-    entry: ServerEntry,
-    name: str,
-    fingerprint: str,
-    definition: dict[str, Any],
-    pin: PinState,
-    defect: str,
+    entry: ServerEntry, fingerprint: str, definition: dict[str, Any], *, pin: PinState, defect: str
 ) -> Tool:
+    name: str = definition["name"]
     said = entry.tools.get(name, _PLAIN)
     schema = definition.get("inputSchema")
     return Tool(

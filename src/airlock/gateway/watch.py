@@ -38,8 +38,8 @@ CALM_LEAST, CALM_MOST = 1.0, 60.0
 """Seconds between two readings, doubling, of a server that showed a new definition each time: every one is
 compiled, compared and recorded, and a server can make them up without end."""
 
-MAX_JUDGED = 20_000
-"""Definitions whose defects are remembered; the oldest go first. More than one server may offer in ten lists."""
+MAX_JUDGED = 50_000
+"""Definitions whose defects are remembered; the oldest go first."""
 
 MAX_SAID = 20
 """Names of changed tools in one line of the log."""
@@ -119,10 +119,11 @@ class Watch:
         if server in self._wake:
             self._wake[server].set()
 
-    def wake_all(self) -> None:
-        """Read every server again now: an operator decided something, which no server can delay."""
+    def wake_all(self, *, decided: bool = True) -> None:
+        """Read every server again: at once if an operator decided something, which no server can delay."""
         for name, event in self._wake.items():
-            self._urge[name].set()
+            if decided:
+                self._urge[name].set()
             event.set()
 
     async def warm(self, within: float) -> None:
@@ -194,7 +195,7 @@ class Watch:
         drifted = self._compare(entry, offered, pins)
         # In a thread: compiling some thousand schemas takes as long as some hundred calls.
         defects = await asyncio.to_thread(catalog.judged, offered, self._defects)
-        unseen = self._remember(defects)
+        unseen = remember(self._defects, defects)
         now = self._clock.monotonic()
         found = await asyncio.to_thread(catalog.build, entry, offer, pins, now, defects)
         before = self._current.get().registry.servers.get(entry.name)
@@ -227,14 +228,6 @@ class Watch:
         self._drifted(entry, tuple(changed))
         return True
 
-    def _remember(self, defects: Mapping[str, str]) -> bool:
-        """Keep what was found out; whether anything of it was new."""
-        unseen = not defects.keys() <= self._defects.keys()
-        self._defects.update(defects)
-        for digest in list(self._defects)[: max(0, len(self._defects) - MAX_JUDGED)]:
-            del self._defects[digest]
-        return unseen
-
     def _failed(self, entry: ServerEntry, fault: Fault) -> None:
         before = self._current.get().registry.servers.get(entry.name)
         if before is None or before.entry is not entry:
@@ -256,6 +249,15 @@ class Watch:
     def _swap(self, servers: dict[str, RegisteredServer]) -> None:
         version = self._current.get().registry.version + 1
         self._current.swap(registry=Registry(servers=servers, version=version))
+
+
+def remember(known: dict[str, str], defects: Mapping[str, str]) -> bool:
+    """Keep what was found out; whether anything of it was new."""
+    unseen = not defects.keys() <= known.keys()
+    known.update(defects)
+    for digest in list(known)[: max(0, len(known) - MAX_JUDGED)]:
+        del known[digest]
+    return unseen
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> None:

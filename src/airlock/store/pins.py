@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select, update
 
 from airlock.store.changes import PINS, Change
 from airlock.store.database import Store
@@ -137,6 +137,12 @@ def record_approvals(store: Store, record: Callable[[Approval], None]) -> None:
             number, *values = row
             record(Approval(**dict(zip(Approval.__struct_fields__, values, strict=True))))
             change.connection.execute(delete(approvals).where(approvals.c.n == number))
+
+
+def last_decision(store: Store) -> float:
+    """When the newest of the approvals in force was given, in Unix seconds; 0 if there is none."""
+    with store.read() as connection:
+        return connection.execute(select(func.max(pins.c.decided_at))).scalar() or 0.0
 
 
 def digests(store: Store) -> dict[tuple[str, str, str], str]:

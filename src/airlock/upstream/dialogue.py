@@ -38,11 +38,11 @@ ITEMS = 2000
 TTL_LEGACY = 30.0
 TTL_LEAST = 5.0
 TTL_MOST = 30.0
-"""Seconds: where a server says nothing, and the bounds of what it may say: it is not asked in a loop, and cannot
-choose for how long a changed definition goes unnoticed."""
+"""Seconds: where a server says nothing, and the bounds of what it may say. It is not asked in a loop, and it
+cannot choose for how long a changed definition goes unnoticed."""
 
 MESSAGES_MOST = 10_000
-"""Messages of a server in the course of one call: each costs far more than its bytes, which are bounded too."""
+"""Messages of a server in the course of one call: each costs far more than its bytes do."""
 MESSAGES_AT_ONCE = 64
 """Messages taken without a pause in which other calls may go on."""
 

@@ -35,8 +35,8 @@ class Exchange:
     __slots__ = (
         "_connection",
         "_ended",
-        "_fault",
         "_events",
+        "_fault",
         "_inbox",
         "_parser",
         "_parts",

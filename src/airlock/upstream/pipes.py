@@ -181,7 +181,7 @@ class Complaints:
         self._ring: deque[bytes] = deque()
         self._kept = 0
         self._partial = b""
-        self._second = 0
+        self._second: int = 0
         self._logged = 0
         self.suppressed = 0
         """Lines that did not reach the log."""
