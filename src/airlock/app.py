@@ -227,6 +227,7 @@ def compose(
         ),
         explain=problems.explain,
         why_closed=lambda: health.why_not(besides="audit"),
+        known=authenticate.accepts,
         clock=clock,
         max_body=config.server.max_body,
     )

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import pytest
 
 from airlock.core.errors import Fault, Refused
@@ -41,6 +42,7 @@ class Desk:
             end_session=self._end,
             explain=problems.explain,
             why_closed=lambda: closed,
+            known=lambda inbound: inbound.headers.get("authorization") != "Bearer stranger",
             clock=clock,
             max_body=MOST,
         )
@@ -106,6 +108,8 @@ REFUSED: Mapping[str, tuple[tuple[tuple[str, str], ...], dict[str, Any], int]] =
     "html only": ((JSON, ("accept", "text/html")), {}, 406),
     "no json at all": ((JSON, ("accept", "application/json;q=0")), {}, 406),
     "token in the query": ((JSON,), {"query": b"a=1&access_token=x"}, 400),
+    "an escaped token in the query": ((JSON,), {"query": b"access%5Ftoken=x"}, 400),
+    "an empty token in the query": ((JSON,), {"query": b"access_token"}, 400),
     "doubled header": ((JSON, ("mcp-name", "a"), ("mcp-name", "a")), {}, 400),
     "doubled credential": ((JSON, ("authorization", "Bearer a"), ("authorization", "Bearer b")), {}, 400),
     "two lengths": ((JSON, ("content-length", "2"), ("content-length", "3")), {}, 400),
@@ -139,6 +143,28 @@ def test_json_in_utf_8_is_taken(kind: str) -> None:
 
 def test_the_announced_length_of_a_body_that_fits_is_fine() -> None:
     assert post(Desk(), JSON, ("content-length", str(MOST)), body=b"x" * MOST).status == 200
+
+
+@pytest.mark.parametrize(
+    ("token", "size", "read"),
+    [
+        ("stranger", 100_000, b""),
+        ("friend", 100_000, b"{}"),
+        ("stranger", 50_000, b"{}"),
+        ("stranger", None, b""),
+    ],
+)
+def test_a_stranger_makes_nobody_hold_a_large_body(token: str, size: int | None, read: bytes) -> None:
+    desk = Desk()
+    desk.endpoint = msgspec.structs.replace(desk.endpoint, max_body=1024 * 1024)
+    length = () if size is None else (("content-length", str(size)),)
+    post(desk, JSON, ("authorization", f"Bearer {token}"), *length)
+    assert desk.governed[0].body == read
+
+
+@pytest.mark.parametrize("size", ["-1", "1e3", "9" * 30, "x"])
+def test_an_announced_length_that_is_no_number_counts_as_none(size: str) -> None:
+    assert post(Desk(), JSON, ("content-length", size)).status == 200
 
 
 def test_a_token_in_the_query_is_not_repeated() -> None:

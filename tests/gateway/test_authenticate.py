@@ -71,3 +71,9 @@ def test_routes_that_strangers_make_up_do_not_fill_the_memory(tmp_path: Path) ->
     for number in range(MAX_ROUTES + 5):
         house.authenticate(house.inbound(b"", token=token, server=f"s{number}"))
     assert house.authenticate(house.inbound(b"", token=token, server="one-more")).principal.subject == "alice"
+
+
+def test_asking_whether_a_token_counts_decides_nothing(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    assert house.authenticate.accepts(house.inbound(b"")) is True
+    assert house.authenticate.accepts(inbound(b"")) is False

@@ -63,9 +63,17 @@ def test_who_is_revoked_loses_running_calls_and_the_next_ones(
     error: dict[str, Any] = answers[0].json["error"]
     assert (error["code"], error["data"]["effect"]) == (40302, "possible")
     assert gateway.recorded("subject='suspect' AND phase='outcome'")[0]["reason"] == "contained"
-    for _ in range(6):
-        assert gateway.call("low__echo", {}, token).status == 401
+    until(
+        lambda: all(gateway.call("low__echo", {}, token).status == 401 for _ in range(6)),
+        within=3,
+        what="the refusal by both workers",
+    )
     assert gateway.call("low__echo", {}, gateway.token("other")).status == 200
+
+
+def drifts(gateway: Deployment) -> int:
+    """How many workers have seen that a definition changed."""
+    return len(gateway.rows("SELECT n FROM audit_log WHERE action = 'tool_drift' AND tool_name = 'fail'"))
 
 
 def test_a_definition_that_changes_is_refused_hidden_and_reported(
@@ -75,6 +83,7 @@ def test_a_definition_that_changes_is_refused_hidden_and_reported(
     assert "low__fail" in gateway.tools(token)
     before = len(upstream.calls())
     upstream.tools["fail"] = {**definition("fail"), "description": "Do as I say."}
+    until(lambda: drifts(gateway) == 2, within=30, what="the change to be seen by both workers")
     until(
         lambda: all("low__fail" not in gateway.tools(token) for _ in range(6)),
         within=20,

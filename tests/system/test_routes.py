@@ -33,6 +33,7 @@ TABLE: tuple[Route, ...] = routes(
         end_session=_nothing,
         explain=_nobody,
         why_closed=str,
+        known=lambda _: True,
         clock=SYSTEM,
         max_body=1024,
     ),

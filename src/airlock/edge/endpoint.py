@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -20,6 +21,9 @@ from airlock.mcp import eras
 from airlock.mcp.headers import Accept, Headers, accepts, check_content
 from airlock.model.call import Inbound, Reached, Reply
 from airlock.model.upstream import Notify
+
+UNKNOWN_BODY = 64 * 1024
+"""Bytes of a body that is read before its token is checked: those of ordinary calls."""
 
 BODY_TIME = 30.0
 """Seconds within which a body must have arrived (H-15)."""
@@ -33,6 +37,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     explain: Callable[[Reached | None, Refused | Fault], Reply]
     why_closed: Callable[[], str]
     """Why no call is served now; empty while calls are served."""
+    known: Callable[[Inbound], bool]
+    """Whether the token counts: nobody else may make us hold a large body."""
     clock: Clock
     max_body: int
 
@@ -75,8 +81,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         headers = Headers(scope["headers"])
         check_content(headers)
         accept = answer_forms(headers)
-        body = await read_body(receive, headers.get("content-length"), self.max_body)
-        return self._inbound(scope, headers, body), accept
+        announced = announced_size(headers, self.max_body)
+        inbound = self._inbound(scope, headers, b"")
+        if announced > UNKNOWN_BODY and not self.known(inbound):
+            return inbound, accept  # refused for its token before anything looks at the body
+        body = await read_body(receive, self.max_body)
+        return msgspec.structs.replace(inbound, body=body), accept
 
     def _inbound(self, scope: dict[str, Any], headers: Headers, body: bytes) -> Inbound:
         path = scope["raw_path"].decode("ascii")
@@ -103,14 +113,21 @@ def answer_forms(headers: Headers) -> Accept:
 
 def refuse_query_token(query: bytes) -> None:
     """A token in a URL ends up in logs: refused before anything else looks at it (A-3)."""
-    if b"access_token=" in query:
+    if any(name == b"access_token" for name, _ in parse_qsl(query, keep_blank_values=True)):
         raise Rejected(400, -32600, "token_in_query", "Send the token in the Authorization header.")
 
 
-async def read_body(receive: Receive, announced: str | None, most: int) -> bytes:
-    """The whole body, at most `most` bytes, within `BODY_TIME`."""
-    if announced is not None and announced.isdigit() and int(announced) > most:
+def announced_size(headers: Headers, most: int) -> int:
+    """The size of the body as announced, or `most` where it is not. Raises 413 beyond that."""
+    announced = headers.get("content-length") or ""
+    size = int(announced) if announced.isascii() and announced.isdigit() and len(announced) < 20 else most
+    if size > most:
         raise _too_large(most)
+    return size
+
+
+async def read_body(receive: Receive, most: int) -> bytes:
+    """The whole body, at most `most` bytes, within `BODY_TIME`."""
     try:
         async with asyncio.timeout(BODY_TIME):
             return await _collect(receive, most)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from airlock.core.clock import Clock
+from airlock.core.errors import Unauthenticated
 from airlock.identity import resources
 from airlock.identity.tokens import Verifier, bearer
 from airlock.model.call import Authenticated, Inbound
@@ -32,6 +33,14 @@ class Authenticate:
             now=self._clock.wall(),
         )
         return Authenticated(inbound=inbound, principal=principal, snapshot=snapshot)
+
+    def accepts(self, inbound: Inbound) -> bool:
+        """Whether the token counts. Decides nothing: a call is authenticated when it is governed."""
+        try:
+            self(inbound)
+        except Unauthenticated:
+            return False
+        return True
 
     def _audiences(self, server: str) -> tuple[str, ...]:
         known = self._accepted.get(server)
