@@ -32,10 +32,10 @@ SYSTEM: Clock = SystemClock()
 
 
 def timestamp(wall: float) -> str:
-    """`YYYY-MM-DD HH:MM:SS.ffffff` in UTC, 26 characters: the form of audit rows (`specs/audit.md` 2.2)."""
+    """`YYYY-MM-DD HH:MM:SS.ffffff` in UTC, 26 characters: the form of audit rows."""
     return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
 def rfc3339(wall: float) -> str:
-    """`YYYY-MM-DDTHH:MM:SSZ`: the form of answers to callers (`specs/mcp.md` 6.3)."""
+    """`YYYY-MM-DDTHH:MM:SSZ`: the form of answers to callers."""
     return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -4,7 +4,7 @@
 the caller. `Fault` is ours or an upstream's: the caller learns that it happened, not why.
 Whatever cannot decide raises; nothing here turns "unknown" into "yes".
 
-Codes and words: `specs/mcp.md` section 6.2 and JSON-RPC 2.0 section 5.1.
+Codes and words: `docs/errors.md`, and JSON-RPC 2.0 section 5.1.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Effect(StrEnum):
 class Refused(Exception):
     """An expected refusal. `reason` is the stable word of audit rows; `text` may be shown to the caller.
 
-    `code` is one of the 4xxxx codes of `specs/mcp.md` 6.2.
+    `code` is one of the 4xxxx codes of `docs/errors.md`.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Unauthenticated(Refused):
 class Fault(Exception):
     """Ours or an upstream's failure. `detail` goes to the log, only `text` to the caller.
 
-    `code` is one of the 5xxxx codes (or 40901) of `specs/mcp.md` 6.2.
+    `code` is one of the 5xxxx codes (or 40901) of `docs/errors.md`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The question to policy and its answer (`specs/policy.md` 1 and 2): one source for Rego, docs and tests."""
+"""The question to policy and its answer: one source for Rego, docs and tests."""
 
 from __future__ import annotations
 

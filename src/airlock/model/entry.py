@@ -1,6 +1,6 @@
 """What a room hands to the audit log: one event, its public attributes apart from its personal ones.
 
-Field meanings, vocabularies and limits: `specs/audit.md` 2.1-2.4. The log adds `chain_uid`, `seq`,
+Vocabularies and limits are those of `airlock.audit`. The log adds `chain_uid`, `seq`,
 `tenant_seq`, `id`, `timestamp`, hashes and commitments.
 """
 
@@ -53,7 +53,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str = ""
     tenant: str = ""
     identity: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
-    """Non-personal part of the identity record (`specs/mcp.md` 4.5)."""
+    """Non-personal part of the identity record."""
     policy_revision: str = ""
     lease_epoch: int = 0
     decision: Literal["allow", "deny", "error"] | None = None

@@ -8,7 +8,7 @@ import msgspec
 
 
 class Principal(msgspec.Struct, frozen=True, kw_only=True):
-    """The verified identity of a caller (`specs/mcp.md` 4.5)."""
+    """The verified identity of a caller."""
 
     issuer: str
     subject: str
