@@ -64,7 +64,7 @@ def wrk(port: int, tool: str, token: str) -> dict[str, float]:
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     if "unexpected" in run.stderr or "Non-2xx" in run.stdout:
         raise SystemExit(f"{tool}: wrong answers\n{run.stderr}\n{run.stdout}")
-    rate = float(re.search(r"Requests/sec:\s+([0-9.]+)", run.stdout)[1])  # type: ignore[index]
+    [rate] = map(float, re.findall(r"Requests/sec:\s+([0-9.]+)", run.stdout))
     found = re.findall(r"(50|99)%\s+([0-9.]+)(us|ms|s)", run.stdout)
     scale = {"us": 0.001, "ms": 1.0, "s": 1000.0}
     return {"rate": rate, **{f"p{p}": float(value) * scale[unit] for p, value, unit in found}}

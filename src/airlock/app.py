@@ -155,6 +155,8 @@ def compose(
     """Wire the parts of a worker. Called on the event loop's thread: the policy engine belongs to it."""
     data, public = Path(config.data_dir), config.server.public_url
     sealer, store = sealed.load_or_create_keys(data), open_store(data / FILE)
+    for expired in (revocations.prune, ended.prune):
+        expired(store, now=clock.wall())
     issuers = [local.trust(public)] if config.auth.local_issuer else []
     keys = local.LocalIssuer.open(data, public).keys() if config.auth.local_issuer else Keys()
     authorize = Authorize(engine=engine(bundle, clock=clock, log=log), clock=clock)

@@ -11,7 +11,7 @@ from typing import Any
 from airlock.core.clock import Clock
 from airlock.core.errors import Effect, Fault, Refused, Stage, UpstreamFault
 from airlock.gateway.answer import server_info
-from airlock.mcp import headers, jsonrpc, results, strict
+from airlock.mcp import eras, headers, jsonrpc, results, strict
 from airlock.model.call import Allowed, Inbound, Redacted, Reply
 from airlock.model.upstream import UpstreamAnswer, UpstreamRequest
 
@@ -74,7 +74,7 @@ def redact_response(call: Redacted, answer: UpstreamAnswer) -> Reply:
     client = identified.client
     request_id = identified.id
     if answer.error is not None:
-        upstream_modern = answer.era == "2026-07-28"
+        upstream_modern = answer.era in eras.MODERN
         error = results.map_error(answer.error, client_modern=client.modern, upstream_modern=upstream_modern)
         body = jsonrpc.error(request_id, error["code"], error["message"], error.get("data"))
         return _bounded(call, Reply(body=body, is_error=True, upstream_bytes=answer.size))

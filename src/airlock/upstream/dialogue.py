@@ -22,7 +22,7 @@ from airlock.model.upstream import Offer, UpstreamAnswer
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MODERN = "2026-07-28"
+MODERN = eras.MODERN[0]
 VERSION_UNSUPPORTED = eras.UNSUPPORTED_VERSION
 MODERN_ERRORS = frozenset({eras.HEADER_MISMATCH, -32021, VERSION_UNSUPPORTED})
 """Errors that only a modern server knows; -32021 is a missing client capability."""
