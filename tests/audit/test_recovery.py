@@ -19,7 +19,6 @@ from airlock.model.entry import Personal, Receipt
 from tests.audit.test_commit import Disk, seal
 from tests.audit.test_entry import decode
 from tests.audit.writing_parts import (
-    HandClock,
     Lines,
     SimDirectory,
     SimVolume,
@@ -437,18 +436,29 @@ def test_spooled_outcomes_that_cannot_be_recorded_stop_the_start(volume: SimVolu
     assert "req-1" in [each.get("correlation_id") for each in entries(first(volume))]
 
 
-def test_a_directory_that_is_taken_while_it_is_made_is_refused(volume: SimVolume) -> None:
-    taken = recovery(volume, seed=1).open().chain.uid
-    volume.directories[taken].files.clear()
-    assert volume.directories[taken].held
-    with pytest.raises(AuditFault, match="was taken"):
-        recovery(volume, seed=1, clock=HandClock()).open()
+class Contested(SimVolume):
+    """Another worker takes the first chains as soon as they are there."""
+
+    def __init__(self, lost: int) -> None:
+        super().__init__()
+        self.lost = lost
+
+    def directory(self, name: str) -> SimDirectory:
+        made = name not in self.directories
+        directory = super().directory(name)
+        if made and self.lost:
+            self.lost -= 1
+            self.directories[name].lock()
+        return directory
 
 
-def test_a_nearly_full_volume_starts_for_closing_records_only(volume: SimVolume) -> None:
-    log = recovery(volume).open()
-    seal(log, intent(1))
-    volume.foreign = volume.total - (volume.total - volume.space().free) - 10_000
-    again = restarted(volume)
-    assert again.room.starved
-    assert "outcome_unknown" in [each.get("reason") for each in entries(first(volume))]
+def test_a_chain_that_another_worker_took_while_it_was_made_is_left_to_it() -> None:
+    volume = Contested(2)
+    recovery(volume, heads=lambda _: None, seed=1).open().close()
+    assert [len(volume.directories[name].files) > 0 for name in volume.names()].count(True) == 1
+    assert len(volume.names()) == 3
+
+
+def test_who_loses_every_chain_that_is_made_records_nothing() -> None:
+    with pytest.raises(AuditFault, match="were taken while they were made"):
+        recovery(Contested(1000), heads=lambda _: None, seed=1).open()

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from airlock.core.config import AuditSection
     from airlock.model.entry import Event
 
+ATTEMPTS = 64
+"""Chains that may be lost to other workers while one is made: as many as there can be workers."""
+
 
 def open_log(
     *, data_dir: Path, audit: AuditSection, workers: int, facts: Facts, clock: Clock, log: Logger
@@ -171,10 +174,14 @@ class Recovery:
         return None
 
     def _create(self) -> Directory:
-        directory = self._volume.directory(uuid7_at(self._clock.wall(), self._random(10)))
-        if not directory.lock():
-            raise AuditFault(f"chain {directory.name} was taken while it was made")
-        return directory
+        """A chain of our own. Another worker that looks for one may take it as soon as it is there: then that
+        one is served, and we make the next."""
+        for _ in range(ATTEMPTS):
+            directory = self._volume.directory(uuid7_at(self._clock.wall(), self._random(10)))
+            if directory.lock():
+                return directory
+            directory.close()
+        raise AuditFault(f"{ATTEMPTS} chains were taken while they were made")
 
     def _resume(self, directory: Directory, last: Callable[[dict[str, Any]], Event]) -> GroupCommit:
         """Steps 2 to 4 for a locked chain; `last` makes the event at the end from the counts of step 4."""
