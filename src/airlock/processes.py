@@ -7,7 +7,7 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol
 
 from airlock.channel import Channel
@@ -41,7 +41,9 @@ class Kept:
         log: Logger,
         pass_fds: tuple[int, ...] = (),
         line_is_stdin: bool = False,
+        environ: Mapping[str, str] | None = None,
     ) -> None:
+        """`environ`: the whole environment of the process; None: ours."""
         self.name = name
         self._command = command
         self._talk = talk
@@ -49,6 +51,7 @@ class Kept:
         self._log = log
         self._pass_fds = pass_fds
         self._line_is_stdin = line_is_stdin
+        self._environ = environ
         self._stopping = False
         self._process: asyncio.subprocess.Process | None = None
 
@@ -93,6 +96,7 @@ class Kept:
             stdin=line.fileno() if self._line_is_stdin else asyncio.subprocess.DEVNULL,
             pass_fds=(line.fileno(), *self._pass_fds),
             start_new_session=True,
+            env=self._environ,
         )
 
     async def stop(self, *, within: float) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import fcntl
+import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -21,13 +23,17 @@ from typing import BinaryIO
 
 import msgspec
 
-from airlock.app import facts, runner_socket
+from airlock.app import facts, metrics_directory
+from airlock.app.limits import make_counts
+from airlock.app.servers import runner_socket
 from airlock.audit import recovery
 from airlock.channel import Channel, Message
+from airlock.core import metrics
 from airlock.core.clock import Clock, rfc3339
 from airlock.core.config import Config
 from airlock.core.errors import ConfigError
-from airlock.core.settings import Loaded
+from airlock.core.settings import Loaded, environment
+from airlock.gateway.observe import unmarked
 from airlock.policy.bundle import Bundle
 from airlock.processes import Kept, Logger, module
 
@@ -72,14 +78,16 @@ class Supervisor:
         config = self._plan.loaded.config
         lock = claim(self._data)
         listener = listen(config)
+        counts = make_counts(config.server.workers)
         host, port = listener.getsockname()[:2]
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._drain.set)
         loop.add_signal_handler(signal.SIGINT, self._drain.set)
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         await asyncio.to_thread(self._retire)
+        clear_metrics(self._data)
         runner, projector = self._runner(), self._projector()
-        self._workers = [self._worker(slot, listener) for slot in range(config.server.workers)]
+        self._workers = [self._worker(slot, listener, counts) for slot in range(config.server.workers)]
         try:
             async with asyncio.TaskGroup() as group:
                 for process in (projector, runner, *self._workers):
@@ -97,6 +105,7 @@ class Supervisor:
                 await projector.stop(within=STOP)
         finally:
             listener.close()
+            os.close(counts)
             lock.close()
         self._log.info("lifecycle", what="stopped")
         return 0
@@ -179,19 +188,21 @@ class Supervisor:
         finally:
             self._runner_line = None
 
-    def _worker(self, slot: int, listener: socket.socket) -> Kept:
+    def _worker(self, slot: int, listener: socket.socket, counts: int) -> Kept:
         async def talk(line: Channel) -> None:
             await self._talk_worker(slot, line)
 
         return Kept(
             f"worker-{slot}",
-            command=lambda fd: module(
-                "airlock.worker", "--line", str(fd), "--listen", str(listener.fileno())
+            command=lambda line: module(
+                "airlock.worker",
+                *("--line", str(line), "--listen", str(listener.fileno()), "--counts", str(counts)),
             ),
             talk=talk,
             clock=self._clock,
             log=self._log,
-            pass_fds=(listener.fileno(),),
+            pass_fds=(listener.fileno(), counts),
+            environ={**environment(), metrics.DIRECTORY: str(metrics_directory(self._data))},
         )
 
     async def _talk_worker(self, slot: int, line: Channel) -> None:
@@ -203,6 +214,8 @@ class Supervisor:
                 if message["op"] == "active":
                     self._active[slot] = message
                     self._tell_world()
+                elif message["op"] == "look":
+                    self._tell_all(message)
         finally:
             self._lines.pop(slot, None)
             self._active.pop(slot, None)
@@ -220,8 +233,11 @@ class Supervisor:
             "desired": self._plan.bundle.revision,
             "refused": self._refused,
         }
+        self._tell_all(world)
+
+    def _tell_all(self, message: Message) -> None:
         for line in self._lines.values():
-            line.send(world)
+            line.send(message)
 
     async def _announce(self, host: str, port: int) -> None:
         await self._ready.wait()
@@ -241,7 +257,18 @@ def plan_message(plan: Plan) -> Message:
 def runner_message(plan: Plan) -> Message:
     """What the runner of stdio servers needs of the plan."""
     config = plan.loaded.config
-    return {"servers": config.servers, "log_level": config.logging.level}
+    return {
+        "servers": unmarked(config.servers),
+        "log_level": config.logging.level,
+        "detectors": config.redaction.detectors,
+    }
+
+
+def clear_metrics(data: Path) -> None:
+    """Counting starts from zero: what earlier runs counted is theirs."""
+    directory = metrics_directory(data)
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(mode=0o700)
 
 
 def claim(data: Path) -> BinaryIO:

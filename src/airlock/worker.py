@@ -1,8 +1,9 @@
 """The life of one gateway worker: told what to run, opens its log, serves, reloads, drains.
 
-`python -m airlock.worker --line FD --listen FD` is what the supervisor starts. A worker takes no connection
-before its log is open and every server was asked once (or had its chance): the port is shared, and others
-may be ready. A worker drains when it is told to, on SIGTERM, and when the line ends.
+`python -m airlock.worker --line FD --listen FD --counts FD` is what the supervisor starts. A worker takes no
+connection before its log is open and every server and identity provider was asked once (or had its chance):
+the port is shared, and others may be ready. A worker drains when it is told to, on SIGTERM, and when the line
+ends.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import base64
+import contextlib
 import gc
 import signal
 import socket
@@ -21,6 +23,7 @@ import msgspec
 import uvloop
 
 from airlock.app import Gateway, compose, engine, facts
+from airlock.app.limits import open_counts
 from airlock.approvals import record_approvals
 from airlock.audit.recovery import open_log
 from airlock.audit.writer import Writer
@@ -32,7 +35,6 @@ from airlock.core.errors import AuditFault, Fault
 from airlock.core.settings import environment
 from airlock.edge.server import Server, server
 from airlock.gateway import drift
-from airlock.gateway.live import no_longer
 from airlock.model.entry import Event
 from airlock.model.health import COMPONENTS, State
 from airlock.policy.bundle import Bundle
@@ -61,16 +63,20 @@ CLOCK_STEP = 1.0
 class Worker:
     """One gateway process, once it knows what to run."""
 
-    def __init__(self, *, start: Message, line: Channel, listener: socket.socket, clock: Clock) -> None:
+    def __init__(
+        self, *, start: Message, line: Channel, listener: socket.socket, counts: int, clock: Clock
+    ) -> None:
         self._line = line
         self._listener = listener
         self._clock = clock
         self._slot: int = start["slot"]
         self._config = msgspec.convert(start["config"], Config)
         self._bundle = Bundle.from_bytes(base64.b64decode(start["bundle"]))
+        self._counts = open_counts(counts, workers=self._config.server.workers, slot=self._slot)
         self._start = start
         self._log = logs.get("gateway")
         self._drain = asyncio.Event()
+        self._look = asyncio.Event()
         self._offset = clock.wall() - clock.monotonic()
         self._store_trouble = ""
         self._decided = 0.0
@@ -88,6 +94,7 @@ class Worker:
             writer=writer,
             environ=environment(),
             drifted=self._drifted,
+            counts=self._counts,
             clock=self._clock,
             log=self._log,
         )
@@ -113,7 +120,8 @@ class Worker:
         return writer
 
     async def _serve(self, gateway: Gateway) -> None:
-        http = server(gateway.application, self._config.server)
+        tls = gateway.tls.renewed.context if gateway.tls is not None else None
+        http = server(gateway.application, self._config.server, tls)
         async with asyncio.TaskGroup() as group:
             self._group = group
             tasks = [
@@ -125,6 +133,8 @@ class Worker:
                     self._follow_store(gateway),
                     self._housekeeping(gateway),
                     self._listen(gateway),
+                    self._relay(gateway),
+                    *(work() for work in gateway.background),
                 )
             ]
             serving = group.create_task(self._open(gateway, http))
@@ -137,7 +147,7 @@ class Worker:
     async def _open(self, gateway: Gateway, http: Server) -> None:
         """Take connections once the servers had their chance: until then, workers that are ready get them."""
         await asyncio.sleep(0)
-        await gateway.watch.warm(WARM)
+        await asyncio.gather(gateway.watch.warm(WARM), gateway.providers.first())
         gc.freeze()  # modules, catalogs and compiled schemas live as long as the worker: do not walk them
         self._assess(gateway)
         self._acknowledge(gateway)
@@ -157,6 +167,8 @@ class Worker:
                 self._assess(gateway)
             elif message["op"] == "reload":
                 self._reload(gateway, message)
+            elif message["op"] == "look":
+                self._look.set()
         self._drain.set()
 
     def _note_world(self, gateway: Gateway, message: Message) -> None:
@@ -176,16 +188,19 @@ class Worker:
         gateway.record.all_requests = config.logging.audit_all_requests
         gateway.config, self._start = config, message
         gateway.watch.configure(config.servers)
-        _cut(gateway)
+        for take_over in gateway.reloaded:
+            take_over(config)
+        self._cut(gateway)
         self._assess(gateway)
         self._acknowledge(gateway)
 
     async def _follow_store(self, gateway: Gateway) -> None:
         """Take over what other processes changed in the store."""
         seen = await asyncio.to_thread(gateway.store.versions)
-        await self._take_over(gateway, {"revocations"})  # what came since the parts were composed
+        # What came since the parts were composed.
+        await self._take_over(gateway, {"revocations", *gateway.followers})
         while True:
-            await asyncio.sleep(POLL)
+            await self._next_look()
             try:
                 found = await asyncio.to_thread(gateway.store.versions)
                 if found != seen:
@@ -198,16 +213,37 @@ class Worker:
             except TimeoutError:
                 self._store_trouble = "approvals wait for the audit log"
 
+    async def _next_look(self) -> None:
+        """When somebody changed the store, or after `POLL`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL):
+                await self._look.wait()
+        self._look.clear()
+
+    async def _relay(self, gateway: Gateway) -> None:
+        """Let every worker look at the store that was changed here."""
+        while True:
+            await gateway.changed.wait()
+            gateway.changed.clear()
+            self._line.send({"op": "look"})
+
     async def _take_over(self, gateway: Gateway, changed: set[str]) -> None:
         if changed & {"revocations", "sessions"}:
             now = self._clock.wall()
             fresh = await asyncio.to_thread(lambda: revocations.load(gateway.store, now=now))
             gateway.current.swap(revocations=fresh)
-            _cut(gateway)
+            self._cut(gateway)
         if "pins" in changed:
             decided = await asyncio.to_thread(pins.last_decision, gateway.store)
             gateway.watch.wake_all(decided=decided != self._decided)
             self._decided = decided
+        for part in changed & gateway.followers.keys():
+            await gateway.followers[part]()
+            self._cut(gateway)
+
+    def _cut(self, gateway: Gateway) -> None:
+        """End the running calls that the snapshot of now would not let begin."""
+        gateway.live.review(gateway.current.get(), self._clock.wall())
 
     async def _housekeeping(self, gateway: Gateway) -> None:
         swept = self._clock.monotonic()
@@ -241,12 +277,11 @@ class Worker:
         down = f"{away} of {len(servers)} servers are not ready" if away else ""
         step = self._clock.wall() - self._clock.monotonic() - self._offset
         trouble = self._store_trouble or behind
-        keys = gateway.current.get().keys.issuers
         found: dict[str, tuple[State, str]] = {
             "config": ("failed", not_ready) if not_ready else ("ok", ""),
-            "policy": ("ok", ""),
+            "policy": gateway.observe.standing(),
             "audit": ("failed", audit) if audit else ("ok", ""),
-            "auth": ("ok", "") if keys else ("failed", "no issuer is configured"),
+            "auth": gateway.providers.state(),
             "database": ("degraded", trouble) if trouble else ("ok", ""),
             "upstreams": ("degraded", down) if down else ("ok", ""),
             "clock": ("degraded", f"stepped by {step:.1f} s") if abs(step) > CLOCK_STEP else ("ok", ""),
@@ -271,19 +306,13 @@ class Worker:
             self._log.error("audit_event_lost", detail=fault.detail, action=event.action)
 
 
-def _cut(gateway: Gateway) -> None:
-    """End the running calls that the snapshot of now would not let begin."""
-    now = gateway.current.get()
-    gateway.live.cut(lambda call: no_longer(call, now))
-
-
-async def _main(line: socket.socket, listener: socket.socket) -> None:
+async def _main(line: socket.socket, listener: socket.socket, counts: int) -> None:
     channel = await Channel.over(line)
     start = await channel.receive()
     if start is None:
         return
     logs.configure(start["config"]["logging"]["level"])
-    await Worker(start=start, line=channel, listener=listener, clock=SYSTEM).run()
+    await Worker(start=start, line=channel, listener=listener, counts=counts, clock=SYSTEM).run()
 
 
 def main(arguments: list[str]) -> int:
@@ -291,10 +320,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="airlock.worker")
     parser.add_argument("--line", type=int, required=True)
     parser.add_argument("--listen", type=int, required=True)
+    parser.add_argument("--counts", type=int, required=True)
     given = parser.parse_args(arguments)
     gc.set_threshold(GARBAGE)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_main(socket.socket(fileno=given.line), socket.socket(fileno=given.listen)))
+        listener = socket.socket(fileno=given.listen)
+        runner.run(_main(socket.socket(fileno=given.line), listener, given.counts))
     return 0
 
 

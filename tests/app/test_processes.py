@@ -220,3 +220,14 @@ def test_a_process_that_is_killed_from_outside_is_started_again(number: signal.S
         assert await here.said.get() is not None
 
     assert home(scenario, STAY).lines.lines[0]["code"] == -number
+
+
+def test_a_process_gets_the_environment_that_it_is_given() -> None:
+    async def scenario(here: Home) -> None:
+        assert await here.said.get() == {"own": "yes", "ours": None}
+
+    code = (
+        SPEAK + "told = {'own': os.environ.get('OWN'), 'ours': os.environ.get('PATH')}\n"
+        "line.sendall(json.dumps(told).encode() + b'\\n')\nline.recv(1)\n"
+    )
+    home(scenario, code, environ={"OWN": "yes"})

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from airlock.app import metrics_directory
 from airlock.core.config import Config
 from airlock.core.errors import ConfigError
 from airlock.core.settings import Loaded
@@ -22,6 +23,7 @@ from airlock.supervisor import (
     Plan,
     Supervisor,
     claim,
+    clear_metrics,
     listen,
     plan_message,
     refuse_fixed,
@@ -134,7 +136,7 @@ def test_a_policy_survives_the_line() -> None:
 
 def test_the_runner_gets_no_more_than_it_needs() -> None:
     message = sent(runner_message(plan(replace(config(), servers=(entry("docs"),)))))
-    assert set(message) == {"servers", "log_level"}
+    assert set(message) == {"servers", "log_level", "detectors"}
     assert [server["name"] for server in message["servers"]] == ["docs"]
 
 
@@ -175,3 +177,13 @@ def test_a_port_that_is_taken_is_a_mistake_of_the_configuration() -> None:
 def test_an_address_that_is_not_ours_is_a_mistake_of_the_configuration() -> None:
     with pytest.raises(ConfigError, match=r"cannot listen on 192\.0\.2\.1:0"):
         listen(config(server={"host": "192.0.2.1", "port": 0}))
+
+
+def test_counting_starts_from_zero(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    for _ in range(2):
+        clear_metrics(tmp_path)
+        directory = metrics_directory(tmp_path)
+        assert list(directory.iterdir()) == []
+        assert directory.stat().st_mode & 0o777 == 0o700
+        (directory / "counter_1.db").touch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ class Gateway(HTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
         self.requests: list[tuple[str, str]] = []
+        self.asked: list[tuple[str, Any]] = []
+        """Method and JSON body of each request; None where it has none."""
 
     @property
     def port(self) -> int:
@@ -34,6 +37,8 @@ class _Handler(BaseHTTPRequestHandler):
         assert isinstance(self.server, Gateway)
         answer = self.server.answer
         self.server.requests.append((self.path, self.headers.get("Authorization", "")))
+        body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
+        self.server.asked.append((self.command, json.loads(body) if body else None))
         if not answer.status:
             return
         self.send_response(answer.status)
@@ -41,13 +46,21 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer.body)
 
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_DELETE(self) -> None:
+        self.do_GET()
+
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing: the test reads `requests`."""
 
 
 @contextmanager
-def gateway(answer: Answer) -> Generator[Gateway]:
+def gateway(answer: Answer, tls: ssl.SSLContext | None = None) -> Generator[Gateway]:
     with Gateway(answer) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

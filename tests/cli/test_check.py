@@ -77,6 +77,13 @@ def test_a_policy_without_tests_draws_a_warning_and_passes(file: Path) -> None:
     assert lines(result, file)[0].startswith("warning: ")
 
 
+def test_what_is_not_enforced_draws_a_warning(file: Path) -> None:
+    result = run(file, "observe: {tenants: [acme], until: 2026-01-01T00:00Z}\n")
+    assert result.exit_code == 0
+    expected = "warning: airlock.yaml:1: observing ended at 2026-01-01T00:00:00Z: everything is enforced"
+    assert lines(result, file)[0] == expected
+
+
 def test_what_would_never_be_ready_is_refused(file: Path) -> None:
     result = run(file, "server: {host: 192.0.2.1}\nauth:\n  local_issuer: true\n")
     assert (result.exit_code, lines(result, file)) == (

@@ -182,6 +182,13 @@ def test_status_without_a_gateway_is_that_of_the_files(config: Path, policy: Pat
     assert (found["usable"], found["running"], found["in_force"]) == (True, None, False)
 
 
+def test_status_says_what_is_not_enforced(config: Path) -> None:
+    config.write_text(config.read_text() + "observe: {tenants: [acme], until: 2026-01-01T00:00Z}\n")
+    said = "observing ended at 2026-01-01T00:00:00Z: everything is enforced"
+    assert run("status", "--config", config).stdout.splitlines()[-1] == said
+    assert answer("status", "--config", config)["observing"] == said
+
+
 def test_status_of_files_that_are_refused_ends_with_1(config: Path, policy: Path) -> None:
     (policy / "a.rego").write_text("package airlock\n")
     result = run("status", "--config", config)

@@ -137,6 +137,17 @@ def test_names_are_unique_over_all_tenants(file: Path) -> None:
         ("SERVER__ALLOWED_HOSTS", "[ok.example, 'http://h']", "server.allowed_hosts.1: found `http://h`"),
         ("SERVER__ALLOWED_ORIGINS", "['h.example']", "server.allowed_origins.0: found `h.example`"),
         ("SERVER__ALLOWED_ORIGINS", "['https://h/x']", "server.allowed_origins.0: found `https://h/x`"),
+        (
+            "SERVER__TRUSTED_PROXIES",
+            "[10.0.0.0/24, proxy.example]",
+            "server.trusted_proxies.1: found `proxy.example`",
+        ),
+        (
+            "SERVER__TRUSTED_PROXIES",
+            "[10.0.0.1/24]",
+            "server.trusted_proxies.0: found `10.0.0.1/24`",
+        ),
+        ("SERVER__TRUSTED_PROXIES", "['::/0']", "server.trusted_proxies.0: ::/0 is everybody"),
         ("POLICY__PATH", "/nonexistent/rules", "policy.path: nothing at /nonexistent/rules"),
     ],
 )

@@ -86,7 +86,10 @@ def test_values_are_read_in_their_units(folder: Folder) -> None:
         ("loging: {}", "F:1: loging: unknown key (did you mean logging?)"),
         ("max_body: 1MiB", "F:1: max_body: unknown key (did you mean server.max_body?)"),
         ("server: {maxBody: 1MiB}", "F:1: server.maxBody: unknown key (did you mean max_body?)"),
-        ("auth: {zzz: 1}", "F:1: auth.zzz: unknown key (known here: local_issuer)"),
+        (
+            "auth: {zzz: 1}",
+            "F:1: auth.zzz: unknown key (known here: local_issuer, issuers, require_scopes, login)",
+        ),
         (
             "server: {port: eighty}",
             "F:1: server.port: found `eighty` (expected a whole number, at least 0, at most 65535)",
@@ -141,8 +144,16 @@ def test_values_are_read_in_their_units(folder: Folder) -> None:
         ("data_dir: no", "F:1: data_dir: found `no` (expected text; put it in quotes)"),
         ("data_dir: 2026-01-01", "F:1: data_dir: found `2026-01-01` (expected text; put it in quotes)"),
         ("data_dir: {a: b}", "F:1: data_dir: found a mapping (expected text)"),
-        ("auth: on", "F:1: auth: found a boolean value (expected a mapping with keys of local_issuer)"),
-        ("auth:\n", "F:1: auth: found nothing (expected a mapping with keys of local_issuer)"),
+        (
+            "auth: on",
+            "F:1: auth: found a boolean value (expected a mapping with keys of "
+            "local_issuer, issuers, require_scopes, login)",
+        ),
+        (
+            "auth:\n",
+            "F:1: auth: found nothing (expected a mapping with keys of "
+            "local_issuer, issuers, require_scopes, login)",
+        ),
         (
             "server: {allowed_hosts: a.example}",
             "F:1: server.allowed_hosts: found a text value (expected a list, each item text)",

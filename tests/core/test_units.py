@@ -63,3 +63,28 @@ def test_a_size_that_is_shown_reads_back(count: int) -> None:
 )
 def test_the_shortest_exact_spelling_is_shown(seconds: float, text: str) -> None:
     assert units.show_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "seconds"),
+    [("10/s", 10, 1), ("200/min", 200, 60), ("1000/h", 1000, 3600), ("5/d", 5, 86400), ("0/min", 0, 60)],
+)
+def test_a_rate_is_read_and_shown_as_it_was_written(text: str, count: int, seconds: int) -> None:
+    assert units.rate(text) == units.Rate(count, seconds)
+    assert units.show_rate(units.rate(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "10", "10/", "10 / min", "10/m", "10/minute", "-1/s", "1.5/s", "٣/s", "10/s\n", "1000000001/s"],
+)
+def test_what_is_no_rate_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"not a rate|more than"):
+        units.rate(text)
+
+
+@pytest.mark.parametrize(
+    ("slow", "fast"), [("10/min", "1/s"), ("1/s", "60/min"), ("0/s", "0/min"), ("23/d", "1/h")]
+)
+def test_rates_are_sorted_by_the_long_run_then_by_how_many_come_at_once(slow: str, fast: str) -> None:
+    assert units.rate(slow).strictness < units.rate(fast).strictness

@@ -173,3 +173,34 @@ def test_an_allowed_page_may_read_the_answer() -> None:
 
 def test_without_an_origin_there_are_no_cors_headers() -> None:
     assert LOCAL.cross_origin(fields("localhost")) == ()
+
+
+EMBEDDED = [
+    (b"sec-fetch-site", b"cross-site"),
+    (b"sec-fetch-mode", b"no-cors"),
+    (b"sec-fetch-dest", b"image"),
+]
+FOLLOWED = [(b"sec-fetch-site", b"cross-site"), (b"sec-fetch-dest", b"document")]
+OURS = [(b"sec-fetch-site", b"same-origin"), (b"sec-fetch-dest", b"image")]
+
+
+@pytest.mark.parametrize(
+    ("told", "answer"),
+    [
+        (EMBEDDED, (403, "origin_not_allowed")),
+        ([*EMBEDDED[:1], (b"sec-fetch-dest", b"iframe")], (403, "origin_not_allowed")),
+        (FOLLOWED, None),
+        (OURS, None),
+        ([(b"sec-fetch-mode", b"cors")], None),
+    ],
+    ids=["image", "frame", "link", "ours", "no browser"],
+)
+def test_no_page_elsewhere_makes_browsers_use_up_their_limits(
+    told: Fields, answer: tuple[int, str] | None
+) -> None:
+    """Sixty images with the address of a door would shut out everybody behind that browser's address."""
+    assert refused(PUBLIC, [*fields("gate.example"), *told]) == answer
+
+
+def test_a_page_that_is_allowed_may_ask_from_another_site() -> None:
+    assert refused(PUBLIC, [*fields("gate.example", origins=("https://app.example",)), *EMBEDDED]) is None

@@ -30,6 +30,7 @@ class Desk:
     """An endpoint in front of nothing: what came through, and what it is answered."""
 
     def __init__(self, *, seconds: float = 0, closed: str = "") -> None:
+        self.introduced: list[Inbound] = []
         self.governed: list[Inbound] = []
         self.ended: list[Inbound] = []
         self.cancelled: list[float] = []
@@ -42,10 +43,14 @@ class Desk:
             end_session=self._end,
             explain=problems.explain,
             why_closed=lambda: closed,
+            introduce=self._introduce,
             known=lambda inbound: inbound.headers.get("authorization") != "Bearer stranger",
             clock=clock,
             max_body=MOST,
         )
+
+    async def _introduce(self, inbound: Inbound) -> None:
+        self.introduced.append(inbound)
 
     async def _govern(self, inbound: Inbound, notify: Notify) -> Reply:
         self.governed.append(inbound)

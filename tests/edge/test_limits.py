@@ -12,6 +12,7 @@ import pytest
 
 from airlock.core.config import ServerSection
 from airlock.core.errors import Fault, Refused
+from airlock.edge.clients import Clients
 from airlock.edge.doors import Doors
 from airlock.edge.limits import HEADER_BLOCK, HEADER_TIME, MESSAGE_TIME, PIPELINED, WRITE_TIME
 from airlock.edge.problems import Problems
@@ -46,6 +47,10 @@ async def large(request: HttpRequest) -> HttpResponse:
     return HttpResponse(status=200, body=bytes(32 * 1024 * 1024))
 
 
+async def nobody_is(source_ip: str, failure: Refused) -> None:
+    raise AssertionError("everybody may come in")
+
+
 async def _serving(scenario: Callable[[Connect], Awaitable[T]]) -> T:
     application = Application(
         routes=(
@@ -55,6 +60,9 @@ async def _serving(scenario: Callable[[Connect], Awaitable[T]]) -> T:
             Route(method="POST", path="/echo", auth="none", handler=echo),
         ),
         doors=Doors(host="127.0.0.1", public_url=PUBLIC, hosts=(), origins=()),
+        clients=Clients(),
+        admit=lambda _: None,
+        turned_away=nobody_is,
         explain=Problems(public_url=PUBLIC, conceal=reveal, clock=HandClock(), log=Lines()).explain,
         log=Lines(),
     )

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from airlock.core import metrics
 from airlock.core.errors import (
     AuditFault,
     Effect,
@@ -20,7 +21,8 @@ from airlock.core.errors import (
     Unauthenticated,
     UpstreamFault,
 )
-from airlock.edge.problems import SECURITY, Conceal, Failure, Problems
+from airlock.edge.problems import LINES, SECURITY, Conceal, Failure, Problems
+from airlock.identity.refusals import Reason, invalid
 from airlock.mcp.refusals import REASONS, REFUSAL_KEY
 from airlock.model.call import Admitted, Identified, Reached, Reply
 from tests.gateway.parts import (
@@ -321,3 +323,64 @@ def test_without_a_request_there_is_no_address(failure: Failure) -> None:
     lines = Lines()
     explained(None, failure, lines=lines)
     assert (lines.lines[0]["source_ip"], lines.lines[0]["correlation_id"]) == ("", "")
+
+
+class Talk:
+    """Problems that one clock and one log see."""
+
+    def __init__(self) -> None:
+        self.clock = HandClock()
+        self.lines = Lines()
+        self.problems = Problems(public_url=PUBLIC, conceal=reveal, clock=self.clock, log=self.lines)
+
+    def fail(self, times: int, reached: Reached | None, failure: Failure) -> None:
+        for _ in range(times):
+            self.problems.explain(reached, failure)
+
+
+def test_strangers_do_not_fill_the_log_and_it_says_how_much_it_left_out() -> None:
+    talk = Talk()
+    talk.fail(5000, inbound(b""), Unauthenticated(401, "token_missing", "No."))
+    assert talk.lines.events() == ["auth_failure"] * LINES
+    talk.clock.seconds += 1
+    talk.fail(1, None, Rejected(421, -32600, "host_not_allowed", "No."))
+    assert talk.lines.events()[LINES:] == ["lines_withheld", "request_refused"]
+    assert talk.lines.lines[LINES]["count"] == 5000 - LINES
+
+
+def test_a_caller_who_asks_without_end_does_not_fill_the_log() -> None:
+    talk = Talk()
+    talk.fail(500, asking(), failing(42901))
+    assert len(talk.lines.lines) == LINES
+
+
+def test_what_known_callers_are_refused_and_what_fails_is_always_said() -> None:
+    talk = Talk()
+    talk.fail(LINES + 10, asking(), failing(40301))
+    talk.fail(LINES + 10, None, AuditFault("no room"))
+    assert len(talk.lines.lines) == 2 * (LINES + 10)
+
+
+def test_the_log_says_what_a_refused_token_said_of_itself_and_the_answer_does_not() -> None:
+    refused = invalid(Reason.EXPIRED, expired_for_s=600, iss="https://idp.example", kid="k", aud=["x"])
+    log = Lines()
+    problems = Problems(public_url=PUBLIC, conceal=reveal, clock=HandClock(), log=log)
+    reply = problems.explain(inbound(), refused)
+    assert b"idp.example" not in reply.body
+    failure, detail = log.lines
+    assert (failure["event"], failure["iss"], failure["kid"], failure["aud"]) == (
+        "auth_failure", "https://idp.example", "k", ["x"],
+    )  # fmt: skip
+    assert "expired_for_s" not in failure
+    assert (detail["event"], detail["expired_for_s"]) == ("jwt_invalid", 600)
+
+
+def test_every_failed_authentication_is_counted() -> None:
+    def counted() -> str:
+        lines = metrics.exposition().decode().splitlines()
+        return next((line for line in lines if 'failures_total{reason="token_critical"}' in line), "0")
+
+    before = float(counted().split()[-1])
+    problems = Problems(public_url=PUBLIC, conceal=reveal, clock=HandClock(), log=Lines())
+    problems.explain(inbound(), invalid(Reason.CRITICAL))
+    assert float(counted().split()[-1]) == before + 1

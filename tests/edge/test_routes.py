@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from airlock.core.errors import Fault, Refused
+from airlock.core.errors import AuditFault, Fault, Refused, Rejected
+from airlock.edge.clients import Clients
 from airlock.edge.doors import Doors
 from airlock.edge.problems import Problems
 from airlock.edge.routes import Application, Route, compile_table
@@ -29,6 +30,10 @@ class Building:
     def __init__(self) -> None:
         self.asked: list[HttpRequest] = []
         self.raw: list[str] = []
+        self.away: list[tuple[str, str]] = []
+        self.shut: Refused | None = None
+        """Raised for every address, if set."""
+        self.log_is_full = False
         self.lines = Lines()
         problems = Problems(public_url=PUBLIC, conceal=reveal, clock=HandClock(), log=Lines())
         self.application = Application(
@@ -42,9 +47,21 @@ class Building:
                 Route(method="GET", path="/nobody", auth="none"),
             ),
             doors=Doors(host="127.0.0.1", public_url=PUBLIC, hosts=(), origins=()),
+            clients=Clients(),
+            admit=self._admit,
+            turned_away=self._turned_away,
             explain=problems.explain,
             log=self.lines,
         )
+
+    def _admit(self, source_ip: str) -> None:
+        if self.shut is not None:
+            raise self.shut
+
+    async def _turned_away(self, source_ip: str, failure: Refused) -> None:
+        if self.log_is_full:
+            raise AuditFault("no room")
+        self.away.append((source_ip, failure.reason))
 
     async def _hear(self, request: HttpRequest) -> HttpResponse:
         self.asked.append(request)
@@ -81,6 +98,31 @@ def test_a_handler_learns_what_was_asked_and_by_whom() -> None:
     (request,) = building.asked
     assert (request.method, request.path, request.params) == ("GET", "/live", {})
     assert (request.authorization, request.source_ip) == ("Bearer x", "192.0.2.7")
+
+
+def test_an_address_that_may_not_come_in_is_recorded_and_nobody_hears_of_it() -> None:
+    building = Building()
+    building.shut = Rejected(429, 42901, "rate_limited", "Too much.", headers=(("retry-after", "7"),))
+    peer = ask("POST", "/mcp", of=building)
+    assert (peer.status, peer.headers["retry-after"], peer.json["error"]["code"]) == (429, "7", 42901)
+    assert building.away == [("192.0.2.7", "rate_limited")]
+    assert building.raw == []
+    assert ask("GET", "/nowhere", of=building).status == 429
+
+
+def test_who_watches_over_the_gateway_is_always_answered() -> None:
+    building = Building()
+    building.shut = Rejected(429, 42901, "rate_limited", "Too much.")
+    assert ask("GET", "/live", of=building).status == 200
+    assert building.away == []
+
+
+def test_a_refusal_that_cannot_be_recorded_is_a_fault() -> None:
+    building = Building()
+    building.shut = Rejected(429, 42901, "rate_limited", "Too much.")
+    building.log_is_full = True
+    peer = ask("POST", "/mcp", of=building)
+    assert peer.json["error"]["code"] == 50303
 
 
 def test_the_parts_of_a_path_have_names() -> None:

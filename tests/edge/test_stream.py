@@ -14,6 +14,7 @@ from tests.edge.parts import Peer, now, travel
 
 REPLY = Reply(body=b'{"id":1}')
 REFUSED = Reply(body=b'{"id":1,"error":{}}', status=400)
+CONTAINED = Reply(body=b'{"id":1,"error":{}}', contained=True)
 
 Work = Callable[[Conversation], Awaitable[Reply]]
 
@@ -192,6 +193,17 @@ def test_what_a_slow_client_could_not_take_yet_comes_before_the_reply() -> None:
         return await converse(telling(0.1, 0.1), peer)
 
     assert progress(travel(scenario())) == [0, 1, "reply"]
+
+
+def test_what_a_contained_client_did_not_take_in_time_it_never_gets() -> None:
+    async def scenario() -> Peer:
+        peer, held = Peer(None), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.15, setattr, peer, "held", held)
+        loop.call_later(5, held.set)
+        return await converse(telling(0.1, 0.1, 0.1, reply=CONTAINED), peer)
+
+    assert progress(travel(scenario())) == [0, "reply"]
 
 
 async def abandoned(peer: Peer, after: float, *, modern: bool) -> dict[str, float]:

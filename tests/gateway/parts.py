@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from airlock.audit.commit import fault
-from airlock.core.config import ServerEntry
+from airlock.core.config import ListsSection, RedactionSection, ServerEntry
 from airlock.core.errors import AuditFault, Fault, Refused
 from airlock.core.ids import uuid7
 from airlock.core.sealed import Sealer
@@ -24,12 +24,17 @@ from airlock.gateway.admit import Admit
 from airlock.gateway.answer import Answers
 from airlock.gateway.authenticate import Authenticate
 from airlock.gateway.authorize import Authorize
+from airlock.gateway.definitions import Definitions
+from airlock.gateway.diet import Diet
+from airlock.gateway.fit import Fit
 from airlock.gateway.forward import Forward
 from airlock.gateway.live import Live
 from airlock.gateway.pipeline import Pipeline
 from airlock.gateway.read import Read
 from airlock.gateway.record import Record
-from airlock.gateway.redact import redact_request, redact_response
+from airlock.gateway.redact import Redactors, Rules
+from airlock.gateway.redact_request import RedactRequest
+from airlock.gateway.redact_response import RedactResponse
 from airlock.gateway.resolve import resolve
 from airlock.gateway.sessions import Sessions
 from airlock.gateway.strangers import Strangers
@@ -43,6 +48,7 @@ from airlock.model.call import (
     Allowed,
     Authenticated,
     Client,
+    Findings,
     Identified,
     Inbound,
     Redacted,
@@ -324,8 +330,24 @@ def allowed(of: Routed | None = None, **decision: Any) -> Allowed:
     return Allowed(admitted=Admitted(routed=of or routed()), decision=Decision(**told), question=b"{}")
 
 
+def redactors(**section: Any) -> Redactors:
+    """The rules of a configuration; without one, nothing is looked for."""
+    told: dict[str, Any] = {"detectors": (), **section}
+    return Redactors(Rules(RedactionSection(**told)))
+
+
+def redact_request(of: Redactors | None = None, *, clock: HandClock | None = None) -> RedactRequest:
+    return RedactRequest(
+        redactors=of or redactors(), fit=Fit(), clock=clock or HandClock(), progress=lambda: "p1"
+    )
+
+
+def redact_response(of: Redactors | None = None) -> RedactResponse:
+    return RedactResponse(redactors=of or redactors(), fit=Fit())
+
+
 def redacted(of: Allowed | None = None, *, clock: HandClock | None = None) -> Redacted:
-    return redact_request(clock or HandClock(), lambda: "p1")(of or allowed())
+    return redact_request(clock=clock)(of or allowed())
 
 
 def sealer() -> Sealer:
@@ -336,7 +358,13 @@ class House:
     """A whole pipeline: real stages, a fake log, engine and upstream, one transcript."""
 
     def __init__(
-        self, folder: Path, *servers: RegisteredServer, intent: str = "effects", all_requests: bool = False
+        self,
+        folder: Path,
+        *servers: RegisteredServer,
+        intent: str = "effects",
+        all_requests: bool = False,
+        redaction: Mapping[str, Any] | None = None,
+        listing: ListsSection | None = None,
     ) -> None:
         self.transcript: list[str] = []
         self.clock = HandClock()
@@ -349,6 +377,8 @@ class House:
         self.live = Live()
         self.sessions = Sessions(sealer())
         self.strangers = Strangers(log=self.log, clock=self.clock)
+        self.redactors = redactors(**(redaction or {}))
+        self.announced: list[tuple[Findings, str, str]] = []
         self.record = Record(
             log=self.log,
             strangers=self.strangers,
@@ -357,6 +387,8 @@ class House:
             intent="all" if intent == "all" else "effects",
             inputs="full",
             all_requests=all_requests,
+            redactors=self.redactors,
+            announce=lambda found, tool, request_id: self.announced.append((found, tool, request_id)),
         )
         self.authorize = Authorize(engine=self.engine, clock=self.clock)
         self.problems = Problems(
@@ -372,25 +404,38 @@ class House:
         tokens = itertools.count(1)
         upstreams = dict.fromkeys(self.current.get().registry.servers, self.upstream)
         self.upstreams: dict[str, Any] = upstreams
+        response = redact_response(self.redactors)
+        self.answers = answers = Answers(
+            visible=self.authorize.visible,
+            sessions=self.sessions,
+            record=self.record,
+            clock=self.clock,
+            definitions=Definitions(self.redactors),
+            diet=Diet(listing or ListsSection()),
+        )
         self.pipeline = Pipeline(
+            permit=lambda _: None,
             authenticate=self.authenticate,
             read=Read(sessions=self.sessions, clock=self.clock, one_shot=True),
             resolve=resolve,
             admit=Admit(),
             authorize=self.authorize,
-            redact_request=redact_request(self.clock, lambda: f"p{next(tokens)}"),
+            redact_request=RedactRequest(
+                redactors=self.redactors, fit=Fit(), clock=self.clock, progress=lambda: f"p{next(tokens)}"
+            ),
             forward=Forward(
                 current=self.current,
                 upstreams=upstreams,
                 live=self.live,
                 clock=self.clock,
                 stale=self.stale.append,
+                notices=response.notices,
+                unsure=lambda _: None,
             ),
-            redact_response=redact_response,
+            redact_response=response,
             record=self.record,
-            answer=Answers(
-                visible=self.authorize.visible, sessions=self.sessions, record=self.record, clock=self.clock
-            ),
+            owns=answers.owns,
+            answer=answers,
             explain=self.problems.explain,
         )
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from airlock.core.errors import Unauthenticated
-from airlock.gateway.authenticate import MAX_ROUTES
+from airlock.gateway import authenticate
+from airlock.gateway.authenticate import MAX_ROUTES, Authenticate
+from airlock.identity.local import trust
+from airlock.identity.tokens import Verifier
+from airlock.model.call import Inbound
 from airlock.model.snapshot import Keys, Revocations
 from tests.gateway.parts import PUBLIC, House, inbound
 
@@ -77,3 +82,71 @@ def test_asking_whether_a_token_counts_decides_nothing(tmp_path: Path) -> None:
     house = House(tmp_path)
     assert house.authenticate.accepts(house.inbound(b"")) is True
     assert house.authenticate.accepts(inbound(b"")) is False
+
+
+class Renewals:
+    """Counts how often somebody waited for keys."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def __call__(self) -> bool:
+        self.count += 1
+        return True
+
+
+def waiting(house: House, renewals: Renewals | None) -> Authenticate:
+    verifier = Verifier(issuers=[trust(PUBLIC)])
+    return Authenticate(
+        current=house.current, verifier=verifier, clock=house.clock, public_url=PUBLIC, renew=renewals
+    )
+
+
+def foreign(house: House, tmp_path: Path) -> Inbound:
+    """A request whose token names a key that the house does not know."""
+    other = House(tmp_path / "other")
+    return house.inbound(b"", token=other.token())
+
+
+def test_a_token_under_an_unknown_key_waits_for_keys(tmp_path: Path) -> None:
+    house, renewals = House(tmp_path), Renewals()
+    asyncio.run(waiting(house, renewals).introduce(foreign(house, tmp_path)))
+    assert renewals.count == 1
+
+
+def test_nobody_else_waits(tmp_path: Path) -> None:
+    house, renewals = House(tmp_path), Renewals()
+    stage = waiting(house, renewals)
+    for request in (
+        house.inbound(b""),
+        house.inbound(b""),
+        inbound(b""),
+        inbound(b"", headers={"authorization": "x"}),
+    ):
+        asyncio.run(stage.introduce(request))
+    house.clock.seconds += 2 * 3600
+    asyncio.run(stage.introduce(house.inbound(b"")))
+    assert renewals.count == 0
+
+
+def test_nobody_waits_where_nobody_can_be_asked(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    asyncio.run(waiting(house, None).introduce(foreign(house, tmp_path)))
+
+
+def test_a_door_without_streams_does_both_at_once(tmp_path: Path) -> None:
+    house, renewals = House(tmp_path), Renewals()
+    stage = waiting(house, renewals)
+    assert asyncio.run(stage.patiently(house.inbound(b""))).principal.subject == "alice"
+    with pytest.raises(Unauthenticated):
+        asyncio.run(stage.patiently(foreign(house, tmp_path)))
+    assert renewals.count == 1
+
+
+def test_beginnings_of_tokens_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(authenticate, "MAX_FAMILIAR", 1)
+    house, renewals = House(tmp_path), Renewals()
+    stage = waiting(house, renewals)
+    for scheme in ("Bearer", "bearer", "BEARER"):
+        asyncio.run(stage.introduce(inbound(b"", headers={"authorization": f"{scheme} {house.token()}"})))
+    assert renewals.count == 0

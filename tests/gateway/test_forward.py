@@ -11,13 +11,15 @@ import msgspec
 import pytest
 
 from airlock.core.errors import Effect, Refused, Stage, UpstreamFault
-from airlock.gateway.forward import Forward
+from airlock.gateway.forward import NOTICE_MOST, NOTICES_MOST, Forward
 from airlock.gateway.live import Live, no_longer
-from airlock.model.call import Redacted
+from airlock.model.call import Redacted, Reply
+from airlock.model.principal import Principal
 from airlock.model.server import Registry
 from airlock.model.snapshot import Current, Revocations, Snapshot
 from airlock.model.upstream import Notify, UpstreamAnswer, UpstreamRequest
 from tests.gateway.parts import (
+    NOW,
     FakeUpstream,
     HandClock,
     allowed,
@@ -25,6 +27,7 @@ from tests.gateway.parts import (
     authenticated,
     call_message,
     identified,
+    redact_response,
     redacted,
     registered,
     routed,
@@ -61,6 +64,8 @@ class Way:
             live=self.live,
             clock=self.clock,
             stale=self.stale.append,
+            notices=redact_response().notices,
+            unsure=lambda _: None,
         )
 
     async def send(self, of: Redacted) -> UpstreamAnswer:
@@ -179,7 +184,7 @@ def test_what_changed_while_the_intent_was_written_keeps_the_call_back(change: s
     "at", [AT, revoked(token_ids=frozenset(["another"])), snapshot(registered(), registered("more"))]
 )
 def test_what_concerns_others_does_not(at: Snapshot) -> None:
-    assert no_longer(call(), at) is None
+    assert no_longer(call(), at, NOW) is None
 
 
 def test_a_running_call_is_cut_and_its_effect_is_possible() -> None:
@@ -188,8 +193,8 @@ def test_a_running_call_is_cut_and_its_effect_is_possible() -> None:
         asked = way.hang()
         work = asyncio.get_running_loop().create_task(way.send(call()))
         await asked.wait()
-        assert way.live.cut(lambda of: no_longer(of, CHANGES["token revoked"])) == 1
-        assert way.live.cut(lambda of: no_longer(of, CHANGES["token revoked"])) == 0
+        assert way.live.cut(lambda of: no_longer(of, CHANGES["token revoked"], NOW)) == 1
+        assert way.live.cut(lambda of: no_longer(of, CHANGES["token revoked"], NOW)) == 0
         with pytest.raises(Refused) as error:
             await work
         assert work.cancelling() == 0
@@ -253,3 +258,50 @@ def test_a_call_runs_in_a_task() -> None:
         assert await outcome == "a call runs in a task"
 
     asyncio.run(scenario())
+
+
+def progress_of(*messages: str) -> list[str]:
+    """What of these messages of a server reaches the client."""
+    way = Way()
+
+    def respond(request: UpstreamRequest, notify: Notify | None) -> UpstreamAnswer:
+        assert notify is not None
+        for message in messages:
+            params = {"progressToken": request.params["_meta"]["progressToken"], "message": message}
+            notify("notifications/progress", params)
+        return answered({})
+
+    way.upstream.respond = respond
+    asyncio.run(way.send(call(_meta={"progressToken": "mine"})))
+    return [params["message"] for _, params in way.told]
+
+
+def test_a_notification_that_is_too_large_is_dropped() -> None:
+    assert progress_of("a", "x" * NOTICE_MOST, "b") == ["a", "b"]
+
+
+def test_the_notifications_of_a_call_have_a_bound() -> None:
+    half = "x" * (NOTICE_MOST // 2)
+    shown = progress_of(*[half] * (2 * NOTICES_MOST // len(half)))
+    assert 0 < len(shown) * len(half) < NOTICES_MOST
+
+
+def test_what_contains_a_call_while_its_answer_is_looked_through_keeps_the_reply_back() -> None:
+    way, of = Way(), call()
+
+    def look(_: Redacted, answer: UpstreamAnswer) -> Reply:
+        way.current.swap(revocations=Revocations(token_ids=frozenset({of_principal(of).token_id})))
+        return Reply(body=b"{}")
+
+    with pytest.raises(Refused) as refused:
+        way.forward.guarding(look)(of, answered({}))
+    assert refused.value.reason == "contained_in_flight"
+
+
+def test_a_reply_of_a_call_that_nothing_contains_leaves() -> None:
+    reply = Reply(body=b"{}")
+    assert Way().forward.guarding(lambda _call, _answer: reply)(call(), answered({})) is reply
+
+
+def of_principal(of: Redacted) -> Principal:
+    return of.allowed.admitted.routed.identified.caller.principal

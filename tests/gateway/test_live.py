@@ -13,7 +13,7 @@ from airlock.gateway.live import Live, no_longer
 from airlock.model.call import Redacted
 from airlock.model.server import Registry
 from airlock.model.snapshot import Revocations, Snapshot
-from tests.gateway.parts import principal, redacted, registered, snapshot
+from tests.gateway.parts import NOW, principal, redacted, registered, snapshot
 
 
 def contained(_: Redacted) -> Refused:
@@ -53,7 +53,7 @@ def test_a_call_that_is_cut_ends_with_the_reason_and_a_possible_effect() -> None
         assert live.cut(contained) == 1
         with pytest.raises(Refused) as refused:
             await work
-        assert (refused.value.reason, refused.value.effect) == ("contained", Effect.POSSIBLE)
+        assert (refused.value.reason, refused.value.effect) == ("contained_in_flight", Effect.POSSIBLE)
         assert len(live) == 0
 
     asyncio.run(scenario())
@@ -159,6 +159,6 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
 def test_what_ends_a_call_that_was_allowed(change: str) -> None:
     parts, kind = CHANGES[change]
     now: Snapshot = msgspec.structs.replace(snapshot(), **parts)
-    refusal = no_longer(redacted(), now)
+    refusal = no_longer(redacted(), now, NOW)
     assert (refusal.scope or {}).get("kind") == kind if refusal else not kind
     assert refusal is None or refusal.code == 40302

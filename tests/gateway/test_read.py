@@ -133,3 +133,17 @@ def test_a_token_without_the_scope_is_told_all_that_it_needs(method: str, scopes
 
 def test_a_scope_for_one_server_opens_that_server() -> None:
     assert read(call_message(), who=principal(scopes=("mcp.call.docs",))).message.method == "tools/call"
+
+
+@pytest.mark.parametrize(
+    ("auth", "provider_scopes", "served"),
+    [("oidc", True, False), ("oidc", False, True), ("local", False, False), ("login", False, False)],
+)
+def test_only_providers_may_be_excused_from_scopes(auth: str, provider_scopes: bool, served: bool) -> None:
+    stage = Read(sessions=SESSIONS, clock=HandClock(), one_shot=True, provider_scopes=provider_scopes)
+    caller = authenticated(call_message(), who=principal(scopes=(), auth=auth))
+    if served:
+        assert stage(caller).id == 1
+    else:
+        with pytest.raises(Unauthenticated):
+            stage(caller)

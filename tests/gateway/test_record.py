@@ -24,9 +24,11 @@ from airlock.core.errors import (
     Unauthenticated,
     UpstreamFault,
 )
-from airlock.gateway.record import Record, reason_of
+from airlock.gateway.record import Record
 from airlock.gateway.strangers import Strangers
-from airlock.model.call import Admitted, Authenticated, Identified, Reached, Redacted, Reply
+from airlock.gateway.words import reason_of
+from airlock.model.call import Admitted, Authenticated, Findings, Identified, Reached, Redacted, Reply
+from airlock.model.decision import Obligations
 from airlock.model.entry import Event, Personal
 from airlock.model.principal import Principal
 from tests.gateway.parts import (
@@ -41,11 +43,13 @@ from tests.gateway.parts import (
     identified,
     inbound,
     redacted,
+    redactors,
     registered,
     routed,
     sealer,
     snapshot,
 )
+from tests.gateway.secrets_parts import EMAIL, GITHUB
 
 DENIED = Refused(Stage.AUTHORIZE, 40301, "policy_denied", "No.", policy_reason="not_today")
 REPLY = Reply(body=b'{"jsonrpc":"2.0"}', upstream_bytes=123)
@@ -56,6 +60,7 @@ class Desk:
 
     def __init__(self, *, intent: str = "effects", inputs: str = "full") -> None:
         self.clock = HandClock()
+        self.announced: list[tuple[dict[str, int], str, str]] = []
         self.log = FakeLog([])
         self.record = Record(
             log=self.log,
@@ -65,7 +70,12 @@ class Desk:
             intent=cast("Any", intent),
             inputs=cast("Any", inputs),
             all_requests=False,
+            redactors=redactors(),
+            announce=self.announce,
         )
+
+    def announce(self, found: Findings, tool: str, request_id: str) -> None:
+        self.announced.append((found.counts, tool, request_id))
 
     def refuse(self, reached: Reached, failure: Refused | Fault = DENIED) -> Event:
         asyncio.run(self.record.refuse(reached, failure))
@@ -365,3 +375,126 @@ def test_the_rows_of_one_call_share_its_id(tmp_path: Path) -> None:
 def test_what_is_no_stage_of_a_call_has_no_row() -> None:
     with pytest.raises(TypeError):
         asyncio.run(Desk().record.refuse(cast("Any", "nonsense"), DENIED))
+
+
+SECRETS = redactors(detectors=("github_token", "email"))
+
+
+def secretive() -> Desk:
+    desk = Desk()
+    desk.record = Record(
+        log=desk.log,
+        strangers=Strangers(log=desk.log, clock=desk.clock),
+        clock=desk.clock,
+        sealer=sealer(),
+        intent="effects",
+        inputs="full",
+        all_requests=False,
+        redactors=SECRETS,
+        announce=desk.announce,
+    )
+    return desk
+
+
+def personal_text(event: Event) -> str:
+    told = msgspec.structs.asdict(event.personal)
+    told["inputs"] = sealer().open("inputs", told["inputs"].decode()) if told["inputs"] else None
+    return str(told)
+
+
+@pytest.mark.parametrize("stage", ["routed", "allowed"])
+def test_a_refused_call_is_recorded_without_its_secrets(stage: str) -> None:
+    of = routed(identified(params=call_message(arguments={"text": f"x {GITHUB}"})["params"]))
+    reached: Reached = of if stage == "routed" else allowed(of)
+    desk = secretive()
+    event = desk.refuse(reached)
+    assert event.personal.arguments == b'{"text":"x [REDACTED:github_token]"}'
+    assert GITHUB not in personal_text(event)
+
+
+def test_what_policy_masks_is_masked_also_where_the_call_is_refused_later() -> None:
+    of = allowed(obligations=Obligations(mask_arguments=("text",)))
+    assert secretive().refuse(of).personal.arguments == b'{"text":"[MASKED]"}'
+
+
+def test_what_a_client_says_of_itself_is_recorded_without_secrets() -> None:
+    client = msgspec.structs.replace(MODERN_CLIENT, info={"name": GITHUB})
+    agent = {"user-agent": f"me <{EMAIL}>"}
+    desk = secretive()
+    for _ in range(2):
+        event = desk.refuse(routed(identified(caller=authenticated(headers=agent), client=client)))
+        assert event.personal.user_agent == "me <[REDACTED:email]>"
+        assert GITHUB not in event.personal.client_info
+
+
+def test_what_was_taken_out_is_one_row_before_the_one_that_decides() -> None:
+    desk, of = secretive(), redacted()
+    of.found.add({"email": 2, "url_blocked": 1})
+    of.found.hosts.update({"data.evil.test", "evil.test"})
+    of.found.withheld = True
+    asyncio.run(desk.record.seal(of, REPLY))
+    row, outcome = desk.log.events
+    assert (row.action, row.event_type, row.phase, row.decision) == (
+        "redact_data", "redaction", "single", None,
+    )  # fmt: skip
+    assert (row.reason, row.redaction_count, row.tool_name) == ("url_blocked", 3, "echo")
+    assert row.metadata["detectors"] == {"email": 2, "url_blocked": 1}
+    assert row.metadata["hosts"] == ["*.evil.test", "evil.test"]
+    assert row.metadata["structured_content"] == "left_out"
+    assert row.correlation_id == outcome.correlation_id
+    assert outcome.redaction_count == 0
+    assert desk.announced == [({"email": 2, "url_blocked": 1}, "docs/echo", row.request_id)]
+
+
+def test_what_was_taken_out_of_a_call_that_failed_is_recorded_too() -> None:
+    desk, of = secretive(), redacted()
+    of.found.add({"email": 1})
+    desk.refuse(of, UpstreamFault.timeout("late", effect=Effect.POSSIBLE))
+    assert [(event.action, event.reason) for event in desk.log.events] == [
+        ("redact_data", "redacted"),
+        ("tool_call", "upstream_timeout"),
+    ]
+
+
+def test_a_call_whose_redaction_cannot_be_recorded_may_have_had_its_effect() -> None:
+    desk, of = secretive(), redacted()
+    of.found.add({"email": 1})
+    desk.log.broken = lambda event: event.action == "redact_data"
+    with pytest.raises(AuditFault) as fault:
+        asyncio.run(desk.record.seal(of, REPLY))
+    assert fault.value.effect is Effect.POSSIBLE
+
+
+def test_a_secret_for_another_server_is_a_reason_of_its_own() -> None:
+    word = "secret_to_wrong_destination"
+    event = secretive().refuse(allowed(), Refused(Stage.REDACT, 40301, word, "No.", policy_reason=word))
+    assert (event.reason, event.severity, event.decision) == (word, "HIGH", "deny")
+
+
+def refused_with(text: str, **obligations: Any) -> dict[str, Any]:
+    """The question that the record of a call keeps which was refused before its arguments were changed."""
+    desk, caller = Desk(), authenticated(headers={"authorization": f"Bearer header.payload.{SIGNATURE}"})
+    of = allowed(
+        routed(identified(params=call_message(arguments={"text": text})["params"], caller=caller)),
+        obligations=Obligations(**obligations),
+    )
+    personal = desk.refuse(of).personal
+    assert personal.inputs is not None
+    return msgspec.json.decode(sealer().open("inputs", personal.inputs.decode()))
+
+
+SIGNATURE = "s1G" * 30
+
+
+def test_a_refused_call_leaves_nothing_that_policy_wanted_taken_out() -> None:
+    assert refused_with(f"mail {EMAIL}", redact=("email", "unknown")) == {
+        "arguments": {"text": "mail [REDACTED:email]"}
+    }
+
+
+def test_a_refused_call_leaves_nothing_of_the_callers_token() -> None:
+    assert refused_with(f"it ends in {SIGNATURE}") == {"arguments": {}}
+
+
+def test_a_refused_call_leaves_its_other_arguments() -> None:
+    assert refused_with("hello", redact=("email",)) == {}  # the question as it was asked

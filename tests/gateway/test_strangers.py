@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airlock.core.errors import AuditFault, Fault, Refused, Stage, Unauthenticated
+from airlock.core.errors import AuditFault, Fault, Refused, Rejected, Stage, Unauthenticated
 from airlock.gateway import strangers
 from airlock.gateway.strangers import MAX_NETWORKS, WINDOW, Strangers, network_of
 from tests.gateway.parts import FakeLog, HandClock, inbound, until
@@ -280,3 +280,47 @@ def test_two_closings_at_once_do_not_count_twice() -> None:
 
 def test_the_window_is_as_long_as_the_contract_says() -> None:
     assert strangers.WINDOW == 10.0
+
+
+def test_whose_credential_did_not_count_is_said_once_for_each_time() -> None:
+    async def scenario() -> None:
+        heard: list[str] = []
+        room = Strangers(log=FakeLog([]), clock=HandClock(), failed=heard.append)
+        for failure in (refusal(), refusal(), Fault(Stage.AUTHENTICATE, -32603, "internal_error", "No.")):
+            await room.refused(inbound(b""), failure)
+        assert heard == ["192.0.2.7", "192.0.2.7"]
+
+    asyncio.run(scenario())
+
+
+def test_an_address_that_is_turned_away_leaves_a_row_of_its_own_kind() -> None:
+    async def scenario() -> None:
+        room = Room()
+        away = Rejected(429, 42901, "rate_limited", "Too much.")
+        for _ in range(1000):
+            await room.strangers.turned_away("192.0.2.7", away)
+        await room.pass_window()
+        assert room.counts() == [1, 999]
+        row = room.log.events[0]
+        assert (row.event_type, row.action, row.decision, row.reason) == (
+            "auth", "rate_limit_hit", "deny", "rate_limited",
+        )  # fmt: skip
+        assert row.personal.source_ip == "192.0.2.7"
+
+    asyncio.run(scenario())
+
+
+def test_ten_thousand_addresses_a_second_leave_bounded_rows_and_memory() -> None:
+    async def scenario() -> None:
+        room = Room()
+        addresses = [f"10.{number >> 8}.{number & 255}.1" for number in range(10_000)]
+        for second in range(3):
+            for address in addresses:
+                await room.refuse(address)
+            room.clock.seconds += 1
+            assert len(room.log.events) == MAX_NETWORKS + 1, second
+        await room.pass_window()
+        assert sum(room.counts()) == 30_000
+        assert len(room.log.events) <= 2 * (MAX_NETWORKS + 1)
+
+    asyncio.run(scenario())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from airlock.core.errors import Unauthenticated
 from airlock.identity.challenge import challenge, identifier, metadata, step_up
-from airlock.identity.refusals import Reason, insufficient, invalid, missing
+from airlock.identity.refusals import Reason, insufficient, invalid, missing, too_weak
 from airlock.identity.resources import metadata_url
 
 URL = "https://gw.example/"
@@ -90,3 +90,16 @@ def test_no_text_can_break_out_of_its_quotes(text: str, scopes: list[str]) -> No
     names = re.findall(r'(\w+)="[ !#-\[\]-~]*"', value)
     assert names == ["error", "scope", "resource_metadata", "error_description"]
     assert re.sub(r'\w+="[ !#-\[\]-~]*"', "p", value) == "Bearer p, p, p, p"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "named"),
+    [
+        (too_weak(("mfa",), 300), 'acr_values="mfa", max_age="300", '),
+        (too_weak((), 300), 'max_age="300", '),
+        (too_weak(("a", "b"), 0), 'acr_values="a b", '),
+    ],
+)
+def test_a_step_up_names_what_is_asked_for(refusal: Unauthenticated, named: str) -> None:
+    value = challenge(refusal, RESOURCE)
+    assert value == f'Bearer error="insufficient_user_authentication", {named}{WHERE}'

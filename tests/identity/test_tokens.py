@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from airlock.core.errors import Unauthenticated
 from airlock.identity.refusals import Reason
-from airlock.identity.tokens import Verifier, bearer
+from airlock.identity.tokens import Issuer, Verifier, bearer
 from airlock.model.principal import Principal
 from airlock.model.snapshot import Keys, Revocations
 
@@ -123,7 +123,7 @@ CONFUSIONS: list[tuple[str, Make, Reason, Make]] = [
     ("unknown crit", signed({"crit": ["exp2"], "exp2": 1}), Reason.CRITICAL, sound),
     ("crit of a known member", signed({"crit": ["kid"]}), Reason.CRITICAL, sound),
     ("unencoded payload", signed({"b64": False, "crit": ["b64"]}), Reason.CRITICAL, sound),
-    ("other header member", signed({"zip": "DEF"}), Reason.HEADER, sound),
+    ("other header member", signed({"zip": "DEF"}), Reason.HEADER, signed({"x5t": "a", "x5t#S256": "b"})),
     ("typ of another kind", signed({"typ": "dpop+jwt"}), Reason.TYPE, signed({"typ": "JWT"})),
     ("no typ", signed({"typ": None}), Reason.TYPE, signed({"typ": "application/at+jwt"})),
     ("expired", timed(iat=-3600, exp=-60), Reason.EXPIRED, timed(iat=-3600, exp=-59)),
@@ -400,3 +400,35 @@ def test_a_bearer_header_with_anything_but_one_token_is_malformed(value: str) ->
     with pytest.raises(Unauthenticated) as refused:
         bearer(value)
     assert (refused.value.reason, refused.value.error) == (Reason.MALFORMED, "invalid_token")
+
+
+def test_whoever_follows_an_issuer_is_told_of_a_key_that_is_not_here(forge: Forge) -> None:
+    told: list[str] = []
+    issuer = Issuer(identifier=forge.issuer, own="https://gw.example", max_lifetime=86400, auth="oidc")
+    verifier = Verifier(issuers=[issuer], unknown_key=told.append)
+    assert reason(forge, forge.token(header={"kid": "new"}), verifier=verifier) == "token_key_unknown"
+    forge.verify(forge.token(), verifier=verifier)
+    assert told == [forge.issuer]
+
+
+@pytest.mark.parametrize(
+    ("claims", "circumstances", "about"),
+    [
+        (
+            {"aud": "https://gw.example/mcp"},
+            {"now": 10_000},
+            {"aud": ["https://gw.example/mcp"], "kid": "ed"},
+        ),
+        ({"exp": 1_800_000_100}, {"now": 1_800_000_700}, {"expired_for_s": 600}),
+        ({"nbf": 1_800_000_600}, {}, {"valid_in_s": 600}),
+        ({"aud": ["https://gw.example/mcp", "y" * 999]}, {}, {"aud": ["https://gw.example/mcp", "y" * 128]}),
+        ({"iss": "z" * 999}, {}, {"iss": "z" * 128}),
+        ({"iss": 7, "aud": {"a": 1}}, {}, {"iss": "", "aud": []}),
+    ],
+)
+def test_the_log_learns_what_a_refused_token_says_of_itself(
+    forge: Forge, claims: dict[str, Any], circumstances: dict[str, Any], about: dict[str, Any]
+) -> None:
+    with pytest.raises(Unauthenticated) as refused:
+        forge.verify(forge.token(claims=claims), **circumstances)
+    assert {name: refused.value.about[name] for name in about} == about

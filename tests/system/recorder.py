@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import select
+import ssl
 import threading
 import time
 from collections.abc import Mapping
@@ -38,10 +39,22 @@ class Seen(msgspec.Struct, frozen=True):
 class Recorder:
     """The server. `seen` grows with every POST; `tools` may be replaced while it runs."""
 
-    def __init__(self, *, modern: bool = True, tools: Mapping[str, dict[str, Any]] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        modern: bool = True,
+        tools: Mapping[str, dict[str, Any]] | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.modern = modern
         self.seen: list[Seen] = []
         self.tools = dict(tools or {name: definition(name) for name in TOOLS})
+        self.results: dict[str, dict[str, Any]] = {}
+        """Tool -> the result that it gives, in place of an echo of its arguments."""
+        self.errors: dict[str, dict[str, Any]] = {}
+        """Tool -> the JSON-RPC error that it gives."""
+        self.notices: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        """Tool -> (method, params) of the notifications that come before its answer, over one stream."""
         self.release = threading.Event()
         self.dead = False
         self.left = 0
@@ -70,7 +83,9 @@ class Recorder:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/mcp"
+        if tls is not None:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}/mcp"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 
     def __enter__(self) -> Self:
@@ -126,6 +141,13 @@ class Recorder:
         name, arguments = message["params"]["name"], message["params"].get("arguments", {})
         result = self._shaped({"content": [{"type": "text", "text": json.dumps(arguments, sort_keys=True)}]})
         whole: dict[str, Any] = {"jsonrpc": "2.0", "id": message["id"], "result": result}
+        if name in self.results:
+            whole["result"] = self._shaped(self.results[name])
+        if name in self.errors:
+            whole = {"jsonrpc": "2.0", "id": message["id"], "error": self.errors[name]}
+        if name in self.notices:
+            self._stream(http, message, self.notices[name], whole)
+            return
         misbehave = {
             "hang": lambda: self._hang(http),
             "close": lambda: _close(http),
@@ -155,16 +177,26 @@ class Recorder:
                 break
         _close(http)
 
+    @classmethod
+    def _progress(cls, http: BaseHTTPRequestHandler, message: dict[str, Any], whole: dict[str, Any]) -> None:
+        steps = [("notifications/progress", {"progress": step, "total": 2}) for step in (1, 2)]
+        cls._stream(http, message, steps, whole)
+
     @staticmethod
-    def _progress(http: BaseHTTPRequestHandler, message: dict[str, Any], whole: dict[str, Any]) -> None:
+    def _stream(
+        http: BaseHTTPRequestHandler,
+        message: dict[str, Any],
+        notices: list[tuple[str, dict[str, Any]]],
+        whole: dict[str, Any],
+    ) -> None:
         http.send_response(200)
         http.send_header("content-type", "text/event-stream")
         http.send_header("connection", "close")
         http.end_headers()
         token = message["params"].get("_meta", {}).get("progressToken")
-        for step in (1, 2):
-            params = {"progressToken": token, "progress": step, "total": 2}
-            event = {"jsonrpc": "2.0", "method": "notifications/progress", "params": params}
+        for method, said in notices:
+            params = {"progressToken": token, **said} if method == "notifications/progress" else said
+            event = {"jsonrpc": "2.0", "method": method, "params": params}
             http.wfile.write(b"event: message\ndata: " + json.dumps(event).encode() + b"\n\n")
             http.wfile.flush()
             time.sleep(0.05)

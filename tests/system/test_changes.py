@@ -62,7 +62,7 @@ def test_who_is_revoked_loses_running_calls_and_the_next_ones(
     assert answers[0].status == 403
     error: dict[str, Any] = answers[0].json["error"]
     assert (error["code"], error["data"]["effect"]) == (40302, "possible")
-    assert gateway.recorded("subject='suspect' AND phase='outcome'")[0]["reason"] == "contained"
+    assert gateway.recorded("subject='suspect' AND phase='outcome'")[0]["reason"] == "contained_in_flight"
     until(
         lambda: all(gateway.call("low__echo", {}, token).status == 401 for _ in range(6)),
         within=3,

@@ -36,7 +36,8 @@ def everything(folder: Path) -> Generator[str]:
     with (folder / "everything.log").open("wb") as log:
         process = subprocess.Popen(command, env={**os.environ, "PORT": str(port)}, stdout=log, stderr=log)
     try:
-        until(lambda: b"listening" in (folder / "everything.log").read_bytes(), what="the HTTP server")
+        written = folder / "everything.log"
+        until(lambda: b"listening" in written.read_bytes(), within=60, what="the HTTP server")
         yield f"http://127.0.0.1:{port}/mcp"
     finally:
         process.terminate()

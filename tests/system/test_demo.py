@@ -60,12 +60,12 @@ class Demo:
         """The process id of a part of the demo, once it is there."""
         return until(
             lambda: next((pid for pid, command in self.processes().items() if name in command), None),
-            within=30,
+            within=90,
             what=f"{name} runs",
         )
 
     def assert_gone(self) -> None:
-        until(lambda: not self.processes(), within=20, what=f"no process is left, but {self.processes()}")
+        until(lambda: not self.processes(), within=60, what=f"no process is left, but {self.processes()}")
         assert list(self.folder.iterdir()) == []
 
 
@@ -125,12 +125,12 @@ def test_no_process_outlives_a_demo_that_was_killed(folder: Path) -> None:
     demo.running("notes.py")
     demo.process.kill()
     demo.finish()
-    until(lambda: not demo.processes(), within=30, what=f"no process is left, but {demo.processes()}")
+    until(lambda: not demo.processes(), within=60, what=f"no process is left, but {demo.processes()}")
 
 
 def test_the_folder_is_kept_on_request(folder: Path) -> None:
     demo = Demo(folder, "--keep")
-    until(lambda: list(folder.glob("airlock-demo-*/airlock.yaml")), within=20, what="the folder is there")
+    until(lambda: list(folder.glob("airlock-demo-*/airlock.yaml")), within=60, what="the folder is there")
     demo.running("airlock.worker")
     demo.process.send_signal(signal.SIGINT)
     code, _, err = demo.finish()

@@ -164,7 +164,7 @@ def test_a_server_that_is_taken_away_has_its_calls_cut(tmp_path: Path, upstream:
         assert answers[0].refusal["effect"] == "possible"
         assert answers[0].refusal["scope"] == {"kind": "server", "server": "gone"}
         row = gateway.recorded("subject='cut me' AND phase='outcome'")[0]
-        assert (row["decision"], row["reason"]) == ("deny", "contained")
+        assert (row["decision"], row["reason"]) == ("deny", "contained_in_flight")
         for _ in range(4):
             assert b"Unknown tool" in gateway.call("gone__echo", {}, gateway.token()).body
             assert gateway.call("low__echo", {}, gateway.token()).status == 200

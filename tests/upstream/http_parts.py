@@ -12,7 +12,7 @@ import uvloop
 
 from airlock.core import log
 from airlock.core.clock import SYSTEM
-from airlock.core.config import ServerEntry
+from airlock.core.config import ServerEntry, UpstreamTls
 from airlock.model.upstream import UpstreamRequest
 from airlock.upstream.http import HttpUpstream
 
@@ -268,7 +268,7 @@ def upstream(
     era: str = "auto",
     credential: Credential | None = None,
     clock: Clock = SYSTEM,
-    tls: ssl.SSLContext | None = None,
+    tls: UpstreamTls | None = None,
     first_byte: float = 5.0,
     resolve: Resolve | None = None,
 ) -> HttpUpstream:
@@ -276,10 +276,9 @@ def upstream(
         {"name": "fake", "transport": "http", "url": url, "era": era, "first_byte_timeout": first_byte},
         ServerEntry,
     )
+    entry = msgspec.structs.replace(entry, tls=tls)
     more: dict[str, Any] = {} if resolve is None else {"resolve": resolve}
-    return HttpUpstream(
-        entry=entry, credential=credential, clock=clock, logger=log.get("upstream"), tls=tls, **more
-    )
+    return HttpUpstream(entry=entry, credential=credential, clock=clock, logger=log.get("upstream"), **more)
 
 
 def call(name: str = "add", *, principal: str = "p", within: float = 5.0, **more: Any) -> UpstreamRequest:

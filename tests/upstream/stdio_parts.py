@@ -102,8 +102,8 @@ class House:
         self.link_tasks.append(self.tasks.create_task(link.run()))
         return link
 
-    def configure(self, *entries: ServerEntry) -> None:
-        self.orders.put_nowait(msgspec.json.encode({"servers": entries}))
+    def configure(self, *entries: ServerEntry, **more: Any) -> None:
+        self.orders.put_nowait(msgspec.json.encode({"servers": entries, **more}))
 
     def upstream(self, name: str = "toy", link: RunnerLink | None = None) -> StdioUpstream:
         gate = Gate(clock=SYSTEM, concurrent=2000, queue=2000)

@@ -273,6 +273,19 @@ def test_complaints_are_logged_escaped_and_bounded_and_calls_go_on() -> None:
     asyncio.run(run())
 
 
+def test_complaints_are_logged_without_secrets() -> None:
+    async def run() -> None:
+        async with house(toy()) as found:
+            found.configure(toy(), detectors=["github_token"])
+            secret = "ghp_" + "a1B2c3D4e5F6" * 3
+            await call(found.upstream(), "complain", lines=1, line=f"no {secret} here")
+            await until(lambda: bool(found.log.of("upstream.stderr")))
+            (logged,) = found.log.of("upstream.stderr")
+            assert logged["line"] == "no [REDACTED:github_token] here"
+
+    asyncio.run(run())
+
+
 def test_last_words_before_the_end_count() -> None:
     async def run() -> None:
         async with house(toy()) as found:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from airlock.core.clock import SYSTEM
+from airlock.core.config import UpstreamTls
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.upstream import pool
 from airlock.upstream.exchange import Exchange, Unattended
@@ -375,7 +376,7 @@ def certificate(path: Path, name: str) -> ssl.SSLContext:
 def test_tls_is_checked_against_the_name_of_the_url(tmp_path: Path, name: str) -> None:
     async def story() -> None:
         served = certificate(tmp_path, name)
-        trusting = ssl.create_default_context(cafile=tmp_path / "cert.pem")
+        trusting = UpstreamTls(ca_file=str(tmp_path / "cert.pem"))
         async with RawServer(McpServer(era="modern"), tls=served) as server:
             url = f"https://mcp.test:{server.port}/mcp"
             client = upstream(url, tls=trusting, resolve=Names(["127.0.0.1"]))

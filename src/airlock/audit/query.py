@@ -90,6 +90,14 @@ PREPARED: Mapping[str, Prepared] = {
         " FROM audit_events WHERE action = 'redact_data' AND timestamp >= :since",
         since="24h",
     ),
+    "would-deny": Prepared(
+        title="Calls that were let through while observing, by what would have refused them",
+        sql="SELECT COUNT(*) AS calls, json_extract(metadata, '$.would_deny') AS would_deny, subject,"
+        " resource FROM audit_events WHERE decision IN ('allow', 'error') AND phase = 'outcome'"
+        " AND json_extract(metadata, '$.would_deny') IS NOT NULL AND timestamp >= :since"
+        " GROUP BY 2, 3, 4 ORDER BY calls DESC, 2, 3, 4",
+        since="7d",
+    ),
     "broken-chains": Prepared(
         title="Rows whose predecessor is missing; 0 proves little, `airlock audit verify` more",
         sql="SELECT COUNT(*) AS broken_chains FROM audit_events a1 LEFT JOIN audit_events a2"

@@ -24,7 +24,21 @@ def _version(asked: bool) -> None:
 
 def program() -> typer.Typer:
     """Every verb. The document of the command line is made from it."""
-    from airlock.cli import audit, check, demo, policy, serve, server, token
+    from airlock.cli import (
+        audit,
+        block,
+        check,
+        connect,
+        contain,
+        demo,
+        init,
+        lease,
+        policy,
+        redaction,
+        serve,
+        server,
+        token,
+    )
 
     app = typer.Typer(
         name="airlock",
@@ -35,12 +49,18 @@ def program() -> typer.Typer:
     )
     app.callback()(_options)
     app.command("serve")(serve.serve)
+    app.command("init")(init.init)
     app.command("check")(check.check)
+    app.command("connect")(connect.connect)
     app.command("demo")(demo.demo)
     app.add_typer(policy.app, name="policy")
     app.add_typer(server.app, name="server")
+    app.add_typer(block.app, name="block")
+    app.add_typer(lease.app, name="lease")
+    app.command("contain")(contain.contain)
     app.add_typer(token.app, name="token")
     app.add_typer(audit.app, name="audit")
+    app.add_typer(redaction.app, name="redaction")
     return app
 
 

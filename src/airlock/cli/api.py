@@ -7,11 +7,14 @@ which counts only if nobody but its owner can read it. It is sent to the configu
 from __future__ import annotations
 
 import http.client
+import ssl
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airlock.audit.visible import visible
 from airlock.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,34 +22,109 @@ if TYPE_CHECKING:
 
     from airlock.core.config import Config
 
-TIMEOUT_S = 5.0
+TIMEOUT_S = 15.0
+"""A change waits a second for every worker, and longer where the machine is busy."""
 LARGEST_ANSWER = 16 * 1024 * 1024
+END = "-----END CERTIFICATE-----"
+"""Of the first certificate in a file, which is the gateway's own; its chain follows."""
+UNANSWERED = frozenset((401, 403))
+"""Statuses that say something of the token and nothing of the request."""
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared with, not bound to)
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway said: the HTTP status, and the JSON object that came with it."""
+
+    status: int
+    document: dict[str, Any]
 
 
 def get(config: Config, path: str, *, token: str, environ: Mapping[str, str]) -> dict[str, Any] | None:
     """The JSON object at `path`; None when nothing listens there. Raises ConfigError for any other answer."""
-    host = WILDCARDS.get(config.server.host, config.server.host)
-    where = f"http://{host}:{config.server.port}{path}"
-    connection = http.client.HTTPConnection(host, config.server.port, timeout=TIMEOUT_S)
+    answer = send(config, "GET", path, token=token, environ=environ)
+    if answer is not None and answer.status != 200:
+        raise _failed(address(config, path), answer.status, answer.document)
+    return answer.document if answer is not None else None
+
+
+def send(
+    config: Config,
+    method: str,
+    path: str,
+    *,
+    token: str,
+    environ: Mapping[str, str],
+    body: object = None,
+) -> Answer | None:
+    """The answer to one request, be it yes or no; None when nothing listens there.
+
+    Raises ConfigError where there is no answer to go by: not a JSON object, the token does not count here
+    (401, 403), or the gateway cannot do it at the moment (5xx).
+    """
+    asked = address(config, path)
+    connection = _connection(config)
     try:
         connection.connect()
+    except ssl.SSLError as error:
+        raise ConfigError(asked, f"does not show the configured certificate: {error}") from error
     except OSError:
         return None
     try:
-        connection.request("GET", path, headers=_headers(token or _token(config, environ)))
+        payload = None if body is None else msgspec.json.encode(body)
+        fields = _headers(token or _token(config, environ))
+        if payload is not None:
+            fields["Content-Type"] = "application/json"
+        connection.request(method, path, payload, fields)
         answer = connection.getresponse()
-        body = answer.read(LARGEST_ANSWER)
+        text = answer.read(LARGEST_ANSWER)
     except (OSError, http.client.HTTPException) as error:
-        raise ConfigError(where, f"did not answer: {error}") from error
+        raise ConfigError(asked, f"did not answer: {error}") from error
     finally:
         connection.close()
-    if answer.status != 200:
-        raise ConfigError(where, f"answered {answer.status} {answer.reason}", _hint(answer.status))
+    return _understood(asked, answer.status, text)
+
+
+def _understood(asked: str, status: int, text: bytes) -> Answer:
     try:
-        return msgspec.json.decode(body, type=dict[str, Any])
+        document = msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise ConfigError(where, f"answered something else than a JSON object: {error}") from error
+        if status >= 400:
+            raise _failed(asked, status, {}) from error
+        raise ConfigError(asked, f"answered something else than a JSON object: {error}") from error
+    if status in UNANSWERED or status >= 500:
+        raise _failed(asked, status, document)
+    return Answer(status=status, document=document)
+
+
+def address(config: Config, path: str) -> str:
+    """What is asked, as people write it."""
+    scheme = "https" if config.server.tls else "http"
+    return f"{scheme}://{_host(config)}:{config.server.port}{path}"
+
+
+def _connection(config: Config) -> http.client.HTTPConnection:
+    host, port, tls = _host(config), config.server.port, config.server.tls
+    if tls is None:
+        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+    # The configured certificate is what counts, whatever name it carries: nobody else has its key.
+    try:
+        own = Path(tls.cert_file).read_text().partition(END)
+        context = ssl.create_default_context(cadata=own[0] + own[1])
+    except (OSError, ValueError) as error:
+        raise ConfigError(tls.cert_file, f"is not a certificate that can be read: {error}") from error
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.check_hostname = False
+    return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+
+
+def _host(config: Config) -> str:
+    return WILDCARDS.get(config.server.host, config.server.host)
+
+
+def _failed(asked: str, status: int, document: dict[str, Any]) -> ConfigError:
+    detail = document.get("detail")
+    said = f": {visible(detail)}" if isinstance(detail, str) else ""
+    return ConfigError(asked, f"answered {status} {HTTPStatus(status).phrase}{said}", _hint(status))
 
 
 def _headers(token: str) -> dict[str, str]:
@@ -66,4 +144,4 @@ def _token(config: Config, environ: Mapping[str, str]) -> str:
 
 
 def _hint(status: int) -> str:
-    return "give a token of an admin with --token" if status in {401, 403} else ""
+    return "give a token of an admin with --token" if status in UNANSWERED else ""

@@ -13,8 +13,10 @@ from typing import Annotated
 import msgspec
 import typer
 
+from airlock.core.clock import SYSTEM
 from airlock.core.errors import ConfigError
 from airlock.core.settings import Loaded, environment, load
+from airlock.gateway.observe import Observe
 from airlock.policy.bundle import load_bundle
 from airlock.policy.check import check_bundle
 
@@ -65,13 +67,13 @@ def examine(config: Path, environ: Mapping[str, str]) -> Report:
     except ConfigError as error:
         return Report(ok=False, problems=_complaints(error))
     problems = [_unready(loaded, reason) for reason in loaded.not_ready]
-    warnings: list[Complaint] = []
+    warnings = _observing(loaded)
     revision = ""
     try:
         bundle = load_bundle(Path(loaded.config.policy.path) if loaded.config.policy.path else None)
         revision = bundle.revision
         verdict = check_bundle(bundle)
-        warnings = [Complaint(where=warning.where, what=warning.message) for warning in verdict.warnings]
+        warnings += [Complaint(where=warning.where, what=warning.message) for warning in verdict.warnings]
     except ConfigError as error:
         problems += _complaints(error)
     return Report(
@@ -82,6 +84,12 @@ def examine(config: Path, environ: Mapping[str, str]) -> Report:
         digest=loaded.digest,
         policy_revision=revision,
     )
+
+
+def _observing(loaded: Loaded) -> list[Complaint]:
+    """What this configuration does not enforce, or did not until now."""
+    said = Observe(loaded.config, clock=SYSTEM).standing()[1]
+    return [Complaint(where=loaded.origins["observe.until"], what=said)] if said else []
 
 
 def _unready(loaded: Loaded, reason: str) -> Complaint:

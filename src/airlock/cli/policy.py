@@ -1,4 +1,4 @@
-"""`airlock policy`: check, test, explain and show a policy; see which one is in force.
+"""`airlock policy`: check, test, explain and show a policy; see which one is in force; suggest one.
 
 PATH is a directory or `.tar.gz`; without it, the policy of the configuration, and without one there the
 starter policy.
@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from airlock.cli.suggest import suggest_policy
 from airlock.core.config import Config
 from airlock.core.errors import ConfigError
 from airlock.core.settings import environment, load
@@ -125,6 +126,8 @@ def status(
     files or the gateway cannot be asked.
     """
     from airlock.cli import api
+    from airlock.core.clock import SYSTEM
+    from airlock.gateway.observe import Observe
 
     settings = _settings(config)
     bundle = _bundle(None, config)
@@ -134,12 +137,21 @@ def status(
     except ConfigError as error:
         raise _stop(str(error)) from error
     in_force = running is not None and running.get("active_sha256") == bundle.revision
-    answer = _report(bundle, findings, ()) | {"running": running, "in_force": in_force}
+    observing = Observe(settings, clock=SYSTEM).standing()[1]
+    answer = _report(bundle, findings, ()) | {
+        "running": running,
+        "in_force": in_force,
+        "observing": observing,
+    }
     lines = [f"configured: {bundle.origin}, revision {bundle.revision}", *_lines(findings, "refused")]
     lines.append("running: no gateway answers" if running is None else f"running: {_json(running)}")
     lines += ["the running gateway decides by another revision"] if running and not in_force else []
+    lines += [observing] if observing else []
     _print(as_json, answer, lines)
     raise typer.Exit(REFUSED if findings or (running and not in_force) else 0)
+
+
+app.command("suggest")(suggest_policy)
 
 
 def _settings(config: Path | None) -> Config:

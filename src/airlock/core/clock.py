@@ -6,6 +6,7 @@ that tests turn by hand.
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, datetime
 from typing import Protocol
@@ -30,6 +31,8 @@ class SystemClock:
 
 SYSTEM: Clock = SystemClock()
 
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z", re.ASCII)
+
 
 def timestamp(wall: float) -> str:
     """`YYYY-MM-DD HH:MM:SS.ffffff` in UTC, 26 characters: the form of audit rows."""
@@ -39,3 +42,10 @@ def timestamp(wall: float) -> str:
 def rfc3339(wall: float) -> str:
     """`YYYY-MM-DDTHH:MM:SSZ`: the form of answers to callers."""
     return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(text: str) -> float:
+    """Unix seconds of `YYYY-MM-DDTHH:MM:SSZ`, seconds optional. Raises ValueError."""
+    if not _MOMENT.fullmatch(text):
+        raise ValueError("not a moment in UTC")
+    return datetime.fromisoformat(text).timestamp()

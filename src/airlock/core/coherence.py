@@ -11,18 +11,25 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import structs
 
-from airlock.core.config import Config, CredentialEntry, ServerEntry
+from airlock.core.clock import rfc3339
+from airlock.core.coherence_tls import settle_edge, settle_upstream
+from airlock.core.config import Config, CredentialEntry, Detector, ServerEntry
+from airlock.core.hosts import listed
 from airlock.core.programs import find_program
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
+
+OBSERVE_MOST = 7 * 86400.0
+"""Seconds for which nothing may be enforced: who observes for longer forgets that it is so."""
 
 Blame = Callable[[str, str, str], None]
 """Dotted key, what is wrong, what would be right."""
@@ -34,6 +41,8 @@ class Ground(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     environ: Mapping[str, str]
     blame: Blame
+    now: float
+    """Unix seconds."""
 
     def absolute(self, path: str) -> str:
         return os.path.normpath(self.folder / path)
@@ -57,14 +66,20 @@ def is_loopback(host: str) -> bool:
 def settle(config: Config, rows: Sequence[str], ground: Ground) -> Config:
     """The configuration with absolute paths. `rows` are the dotted keys of `config.servers`."""
     server = config.server
-    if not server.public_url:
-        server = structs.replace(server, public_url=f"http://localhost:{server.port}")
-        config = structs.replace(config, server=server)
+    tls = settle_edge(server.tls, ground)
+    own = f"{'http' if tls is None else 'https'}://localhost:{server.port}"
+    config = structs.replace(
+        config, server=structs.replace(server, public_url=server.public_url or own, tls=tls)
+    )
     _listening(config, ground)
     path = config.policy.path and ground.absolute(config.policy.path)
     if path and not os.path.exists(path):
         ground.blame("policy.path", f"nothing at {path}", "name a directory or a .tar.gz, or leave it out")
     _distinct(config, rows, ground)
+    _observing(config, rows, ground)
+    _lists(config, rows, ground)
+    _addresses(config, ground)
+    _destinations(config, ground)
     servers = tuple(_server(entry, key, ground) for entry, key in zip(config.servers, rows, strict=True))
     return structs.replace(
         config,
@@ -84,6 +99,66 @@ def _listening(config: Config, ground: Ground) -> None:
         if scheme not in ("http", "https") or not _HOST.fullmatch(host):
             hint = "expected scheme://host or scheme://host:port"
             ground.blame(f"server.allowed_origins.{index}", f"found `{origin}`", hint)
+    for index, proxy in enumerate(config.server.trusted_proxies):
+        _proxy(proxy, f"server.trusted_proxies.{index}", ground)
+
+
+def _proxy(text: str, key: str, ground: Ground) -> None:
+    try:
+        proxies = ipaddress.ip_network(text)
+    except ValueError:
+        ground.blame(key, f"found `{text}`", "expected an address or a network such as 10.0.0.0/24")
+        return
+    if proxies.prefixlen == 0:
+        ground.blame(key, f"{text} is everybody", "anyone could then claim any address: name the proxies")
+
+
+def _observing(config: Config, rows: Sequence[str], ground: Ground) -> None:
+    """Observing needs an end that is near. One that has passed is no mistake: everything is enforced."""
+    keys = [f"{key}.mode" for entry, key in zip(config.servers, rows, strict=True) if entry.mode == "observe"]
+    keys += ["observe.tenants"] if config.observe.tenants else []
+    until = config.observe.until
+    hint = f"seven days at most, such as until: {rfc3339(ground.now + OBSERVE_MOST)}"
+    if until is None:
+        for key in keys:
+            ground.blame(key, "observes, and observe.until does not say how long", hint)
+    elif until > ground.now + OBSERVE_MOST:
+        ground.blame("observe.until", f"{rfc3339(until)} is too far away", hint)
+
+
+def _lists(config: Config, rows: Sequence[str], ground: Ground) -> None:
+    for index, rule in enumerate(config.lists.narrow):
+        key = f"lists.narrow.{index}"
+        if not (rule.roles or rule.clients):
+            ground.blame(key, "names nobody", "give roles, clients or both")
+        if not rule.tags:
+            ground.blame(f"{key}.tags", "empty", "the lists of these callers would be: name at least one tag")
+    if config.lists.find_tools:
+        for entry, key in zip(config.servers, rows, strict=True):
+            if entry.name == "airlock":
+                hint = "with lists.find_tools on, airlock__ are the gateway's own tools"
+                ground.blame(f"{key}.name", "airlock is taken", hint)
+
+
+def _addresses(config: Config, ground: Ground) -> None:
+    for index, entry in enumerate(config.redaction.url_allow):
+        try:
+            listed(entry)
+        except ValueError:
+            hint = "expected a host: name, or *.name for everything below it"
+            ground.blame(f"redaction.url_allow.{index}", f"found `{entry}`", hint)
+
+
+def _destinations(config: Config, ground: Ground) -> None:
+    detectors: tuple[str, ...] = get_args(Detector)
+    names = {entry.name for entry in config.servers}
+    for detector, servers in config.redaction.destinations.items():
+        key = f"redaction.destinations.{detector}"
+        if detector not in detectors:
+            ground.blame(key, "no such detector", f"one of {', '.join(detectors)}")
+        for name in servers:
+            if name not in names:
+                ground.blame(key, f"no server {name}", "name servers of `servers`; [] allows none")
 
 
 def _distinct(config: Config, rows: Sequence[str], ground: Ground) -> None:
@@ -115,13 +190,14 @@ def _http(entry: ServerEntry, key: str, ground: Ground) -> ServerEntry:
         },
         ground,
     )
+    entry = settle_upstream(entry, key, ground)
     if entry.credential is None:
         return entry
     return structs.replace(entry, credential=_credential(entry.credential, f"{key}.credential", ground))
 
 
 def _stdio(entry: ServerEntry, key: str, ground: Ground) -> ServerEntry:
-    _useless(key, "http", {"url": entry.url, "credential": entry.credential}, ground)
+    _useless(key, "http", {"url": entry.url, "credential": entry.credential, "tls": entry.tls}, ground)
     for name in (*entry.env, *entry.env_from):
         if not _VARIABLE.fullmatch(name):
             where = "env" if name in entry.env else "env_from"

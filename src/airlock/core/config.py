@@ -6,7 +6,7 @@ unknown keys, wrong types and values out of range are refused there with file, l
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -16,12 +16,32 @@ Sensitivity = Literal["low", "medium", "high", "critical"]
 Seconds = Annotated[float, Meta(extra={"unit": "duration"})]
 """Written `30s 5m 1h 30d` (or a number of seconds); seconds in the program."""
 
+ALGORITHMS = ("ES256", "RS256", "PS256", "Ed25519", "ES384", "ES512", "RS384", "RS512", "PS384", "PS512")
+"""Signatures of access tokens that can be verified: asymmetric ones (RFC 7518, RFC 9864)."""
+
 Bytes = Annotated[int, Meta(extra={"unit": "size"})]
 """Written `64KiB 8MiB 1GiB` (or a number of bytes); bytes in the program."""
+
+Rate = Annotated[str, Meta(extra={"unit": "rate"})]
+"""Written `10/s 200/min 1000/h 5/d`; the same text in the program, which `units.rate` reads."""
+
+Positive = Annotated[int, Meta(ge=1, le=65535)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A section: immutable, and no key that nobody reads."""
+
+
+class EdgeTls(Section, frozen=True, kw_only=True):
+    """HTTPS on the port. Files are read again when they change, without a restart and without cutting a
+    connection; PEM."""
+
+    cert_file: Annotated[str, Meta(description="Certificate of the gateway and its chain.")]
+    key_file: Annotated[str, Meta(description="Its private key, not encrypted.")]
+    client_ca_file: Annotated[
+        str | None,
+        Meta(description="Only clients with a certificate of one of these authorities may connect."),
+    ] = None
 
 
 class ServerSection(Section, frozen=True, kw_only=True):
@@ -33,7 +53,7 @@ class ServerSection(Section, frozen=True, kw_only=True):
         str,
         Meta(
             description="URL by which clients know this gateway; names tokens and metadata. "
-            "Empty: `http://localhost` and the port."
+            "Empty: `http://localhost` (`https` with `server.tls`) and the port."
         ),
     ] = ""
     workers: Annotated[int, Meta(ge=1, le=64, description="Gateway processes behind the one port.")] = 1
@@ -44,11 +64,91 @@ class ServerSection(Section, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="Further `Origin` values to accept, `scheme://host[:port]`."),
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Addresses or networks of the proxies in front, whose `X-Forwarded-For` tells who "
+            "the client is."
+        ),
+    ] = ()
     max_connections: Annotated[
         int, Meta(ge=1, le=65536, description="Connections per worker; one more is answered 503.")
     ] = 1000
     max_body: Annotated[Bytes, Meta(ge=1024, description="Largest request body.")] = 4 * 1024 * 1024
     drain: Annotated[Seconds, Meta(ge=0, description="Time that running calls get after SIGTERM.")] = 30.0
+    tls: Annotated[EdgeTls | None, Meta(description="HTTPS; absent: plain HTTP.")] = None
+
+
+class IssuerEntry(Section, frozen=True, kw_only=True):
+    """An OpenID Connect provider whose access tokens count."""
+
+    issuer: Annotated[str, Meta(description="The exact `iss` of its tokens; discovery starts here.")]
+    audience: Annotated[
+        tuple[str, ...],
+        Meta(description="Every audience that its tokens may name; none: any resource of this gateway."),
+    ] = ()
+    tenant_claim: Annotated[
+        str, Meta(description="Claim that names the tenant; `a.b` is `b` inside `a`.")
+    ] = "tenant"
+    tenant: Annotated[str, Meta(description="Tenant of all its tokens, in place of a claim.")] = ""
+    roles_claim: Annotated[str, Meta(description="Claim that lists the roles.")] = "roles"
+    groups_claim: Annotated[str, Meta(description="Claim that lists the groups.")] = "groups"
+    scopes_claim: Annotated[
+        str, Meta(description="Claim with the scopes, as text with spaces or as a list.")
+    ] = "scope"
+    role_map: Annotated[
+        dict[str, tuple[str, ...]],
+        Meta(description="Its role to ours; a role that is not named means nothing. Empty: as they are."),
+    ] = msgspec.field(default_factory=dict[str, tuple[str, ...]])
+    jwks_url: Annotated[
+        str | None, Meta(description="Where its keys are, for a provider without discovery.")
+    ] = None
+    algorithms: Annotated[
+        tuple[Annotated[str, Meta(pattern=f"^({'|'.join(ALGORITHMS)})$")], ...],
+        Meta(description="Signature algorithms to accept; a key that names none signs with the first fit."),
+    ] = ALGORITHMS
+    ca_file: Annotated[
+        str | None, Meta(description="PEM of the authorities to trust for it, in place of the system's.")
+    ] = None
+    max_lifetime: Annotated[Seconds, Meta(gt=0, description="Longest validity of a token.")] = 24 * 3600.0
+    stale: Annotated[
+        Seconds, Meta(ge=0, description="How long its last keys serve while it cannot be reached.")
+    ] = 24 * 3600.0
+    allow_private: Annotated[
+        bool, Meta(description="It may be at a private address, and on loopback without TLS.")
+    ] = False
+
+
+class LoginSection(Section, frozen=True, kw_only=True):
+    """People log in through the gateway: it is the authorization server of its clients, and itself a client
+    of one of `auth.issuers`. Its callback there is `/oauth/callback` under `server.public_url`."""
+
+    issuer: Annotated[str, Meta(description="The one of `auth.issuers` at which people log in.")]
+    client_id: Annotated[str, Meta(min_length=1, description="Id under which it knows this gateway.")]
+    client_secret_file: Annotated[
+        str | None, Meta(description="File with the secret it gave us; absent: PKCE alone.")
+    ] = None
+    scopes: Annotated[
+        tuple[str, ...], Meta(description="What we ask it for; its identity token has to say the tenant.")
+    ] = ("openid", "profile")
+    access: Annotated[Seconds, Meta(ge=60, le=3600, description="Validity of an access token.")] = 600.0
+    session: Annotated[
+        Seconds, Meta(ge=600, le=30 * 86400, description="Time after which a person must log in again.")
+    ] = 12 * 3600.0
+    registration: Annotated[
+        bool, Meta(description="Clients may register themselves (RFC 7591); a person is asked anyway.")
+    ] = True
+    documents: Annotated[
+        bool, Meta(description="A client's id may be the https URL of a document about it, which is fetched.")
+    ] = True
+    redirect_schemes: Annotated[
+        tuple[str, ...],
+        Meta(description="Schemes of applications, such as `vscode`, that answers may go to, besides https."),
+    ] = ()
+    unsafe_document_origins: Annotated[
+        tuple[str, ...],
+        Meta(description="Origins of client documents that may be private, or plain http; for tests."),
+    ] = ()
 
 
 class AuthSection(Section, frozen=True, kw_only=True):
@@ -58,6 +158,14 @@ class AuthSection(Section, frozen=True, kw_only=True):
         bool,
         Meta(description="Issue and accept demo tokens of a key under `data_dir`; loopback only."),
     ] = True
+    issuers: Annotated[tuple[IssuerEntry, ...], Meta(description="Identity providers.")] = ()
+    require_scopes: Annotated[
+        bool,
+        Meta(description="Tokens of `issuers` need the scopes `mcp.list` and `mcp.call[.SERVER]`."),
+    ] = True
+    login: Annotated[
+        LoginSection | None, Meta(description="Logins through the gateway; absent: clients go to `issuers`.")
+    ] = None
 
 
 class PolicySection(Section, frozen=True, kw_only=True):
@@ -69,12 +177,40 @@ class PolicySection(Section, frozen=True, kw_only=True):
     ] = None
 
 
+class ObserveSection(Section, frozen=True, kw_only=True):
+    """Where refusals of policy and of pins are recorded but not enforced, for seven days at most."""
+
+    tenants: Annotated[
+        tuple[str, ...], Meta(description="Tenants whose calls are observed, at every server.")
+    ] = ()
+    until: Annotated[
+        float | None,
+        Meta(
+            description="End of observing; required where a server or tenant is observed.",
+            extra={"unit": "moment"},
+        ),
+    ] = None
+
+
 class ToolEntry(Section, frozen=True, kw_only=True):
     """What an operator says of one tool, over what is said of its server."""
 
     sensitivity: Annotated[Sensitivity | None, Meta(description="Risk class of the tool.")] = None
     read_only: Annotated[bool | None, Meta(description="The tool changes nothing.")] = None
-    tags: Annotated[tuple[str, ...], Meta(description="Labels for policy.")] = ()
+    tags: Annotated[tuple[str, ...], Meta(description="Further labels, beside those of its server.")] = ()
+    budget: Annotated[
+        Rate | None, Meta(description="Calls of one caller that policy allowed; one more is refused.")
+    ] = None
+
+
+class UpstreamTls(Section, frozen=True, kw_only=True):
+    """How one HTTPS server is trusted and what it is shown. Files are read again when they change; PEM."""
+
+    ca_file: Annotated[
+        str | None, Meta(description="Authorities that may vouch for it, in place of the system's.")
+    ] = None
+    cert_file: Annotated[str | None, Meta(description="Certificate shown to it, and its chain.")] = None
+    key_file: Annotated[str | None, Meta(description="Its private key, not encrypted.")] = None
 
 
 class CredentialEntry(Section, frozen=True, kw_only=True):
@@ -84,6 +220,15 @@ class CredentialEntry(Section, frozen=True, kw_only=True):
     prefix: Annotated[str, Meta(description="Text before the secret, such as `Bearer `.")] = ""
     file: Annotated[str | None, Meta(description="File that holds the secret.")] = None
     env: Annotated[str | None, Meta(description="Environment variable that holds the secret.")] = None
+
+
+class StepUp(Section, frozen=True, kw_only=True):
+    """How fresh and how strong the login behind a call must be (RFC 9470)."""
+
+    max_age: Annotated[Seconds, Meta(ge=0, description="Longest time since the login; 0: any.")] = 0.0
+    acr: Annotated[
+        tuple[str, ...], Meta(description="Contexts (`acr`) that are strong enough; none: any.")
+    ] = ()
 
 
 class ServerEntry(Section, frozen=True, kw_only=True):
@@ -113,10 +258,17 @@ class ServerEntry(Section, frozen=True, kw_only=True):
     credential: Annotated[CredentialEntry | None, Meta(description="Credential for `transport: http`.")] = (
         None
     )
+    tls: Annotated[
+        UpstreamTls | None, Meta(description="Own authorities and client certificate of an `https` URL.")
+    ] = None
     tenant: Annotated[str, Meta(description="Owning tenant; empty: every tenant.")] = ""
+    mode: Annotated[
+        Literal["enforce", "observe"],
+        Meta(description="`observe`: what policy or a pin refuses is let through and recorded, until then."),
+    ] = "enforce"
     sensitivity: Annotated[Sensitivity, Meta(description="Risk class of its tools.")] = "medium"
     read_only: Annotated[bool, Meta(description="Its tools change nothing.")] = False
-    tags: Annotated[tuple[str, ...], Meta(description="Labels for policy.")] = ()
+    tags: Annotated[tuple[str, ...], Meta(description="Labels for policy and `lists`.")] = ()
     owner: Annotated[str, Meta(description="Team that answers for it.")] = ""
     era: Annotated[
         Literal["auto", "modern", "legacy"],
@@ -127,10 +279,40 @@ class ServerEntry(Section, frozen=True, kw_only=True):
     tools: Annotated[dict[str, ToolEntry], Meta(description="Exceptions by tool name.")] = msgspec.field(
         default_factory=dict[str, ToolEntry]
     )
+    step_up: Annotated[StepUp | None, Meta(description="Login that calls of its tools need.")] = None
     unsafe_shared_user: Annotated[
         bool,
         Meta(description="Run a stdio server of sensitivity medium or above as the gateway's own user."),
     ] = False
+
+
+Detector = Literal[
+    "private_key", "aws_key", "github_token", "slack_token", "jwt", "credit_card", "iban", "ssn", "password",
+    "email", "phone",
+]  # fmt: skip
+
+
+class RedactionSection(Section, frozen=True, kw_only=True):
+    """What is taken out of results, and where policy obliges to it, out of arguments."""
+
+    detectors: Annotated[
+        tuple[Detector, ...],
+        Meta(description="Secrets and personal data to look for; `[]` looks for nothing."),
+    ] = get_args(Detector)
+    url_allow: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Hosts that addresses in results and arguments may lead to: `name`, or `*.name` for "
+            "everything below it. Empty: any."
+        ),
+    ] = ()
+    destinations: Annotated[
+        dict[str, tuple[str, ...]],
+        Meta(
+            description="Detector to the servers that what it finds may be sent to; a call that sends it "
+            "elsewhere is refused."
+        ),
+    ] = msgspec.field(default_factory=dict[str, tuple[str, ...]])
 
 
 class AuditSection(Section, frozen=True, kw_only=True):
@@ -164,11 +346,67 @@ class LoggingSection(Section, frozen=True, kw_only=True):
     ] = False
 
 
+class NarrowEntry(Section, frozen=True, kw_only=True):
+    """Callers whose lists hold only tools with certain tags. Calls by name are not affected: policy decides
+    those."""
+
+    roles: Annotated[tuple[str, ...], Meta(description="Callers with any of these roles.")] = ()
+    clients: Annotated[
+        tuple[str, ...], Meta(description="Callers whose token names one of these clients.")
+    ] = ()
+    tags: Annotated[tuple[str, ...], Meta(description="A tool with any of these tags is listed.")]
+
+
+class ListsSection(Section, frozen=True, kw_only=True):
+    """How many tools a list shows of those that the caller may see."""
+
+    find_tools: Annotated[
+        bool,
+        Meta(
+            description="`tools/list` on `/mcp` offers the search `airlock__find_tools` instead of all tools."
+        ),
+    ] = False
+    always: Annotated[
+        tuple[str, ...], Meta(description="Tools with any of these tags are listed beside the search.")
+    ] = ()
+    narrow: Annotated[
+        tuple[NarrowEntry, ...],
+        Meta(description="Lists cut to tags; a caller whom several entries name gets the tags of all."),
+    ] = ()
+
+
 class LegacySection(Section, frozen=True, kw_only=True):
     """Concessions to clients of 2025-11-25 and older."""
 
     one_shot: Annotated[bool, Meta(description="Answer a single request without session or handshake.")] = (
         True
+    )
+
+
+class ConcurrencySection(Section, frozen=True, kw_only=True):
+    """How much may run at the same time."""
+
+    per_token: Annotated[Positive | None, Meta(description="Requests of one token that run at once.")] = 32
+
+
+class RateLimitingSection(Section, frozen=True, kw_only=True):
+    """How much one caller may ask. Counted over all workers; `null` switches a limit off."""
+
+    per_token: Annotated[Rate | None, Meta(description="Requests of one token.")] = "200/min"  # noqa: S105
+    burst: Annotated[Positive | None, Meta(description="Requests of one token within one second.")] = 50
+    per_ip: Annotated[
+        Rate | None, Meta(description="Requests of one address (IPv6: one /64), whoever asks.")
+    ] = "1000/min"
+    per_tenant: Annotated[Rate | None, Meta(description="Requests of one tenant.")] = None
+    unauthenticated: Annotated[
+        Rate | None,
+        Meta(
+            description="Failed authentications of one address (IPv6: one /64); beyond, it is refused "
+            "before its token is looked at."
+        ),
+    ] = "60/min"
+    concurrency: Annotated[ConcurrencySection, Meta(description="What may run at once.")] = (
+        ConcurrencySection()
     )
 
 
@@ -181,7 +419,11 @@ class Config(Section, frozen=True, kw_only=True):
     server: ServerSection = ServerSection()
     auth: AuthSection = AuthSection()
     policy: PolicySection = PolicySection()
+    observe: ObserveSection = ObserveSection()
     servers: Annotated[tuple[ServerEntry, ...], Meta(description="MCP servers behind the gateway.")] = ()
+    redaction: RedactionSection = RedactionSection()
     audit: AuditSection = AuditSection()
     logging: LoggingSection = LoggingSection()
+    lists: ListsSection = ListsSection()
     legacy: LegacySection = LegacySection()
+    rate_limiting: RateLimitingSection = RateLimitingSection()

@@ -24,7 +24,7 @@ that is given twice, and a file or program that does not exist stop the start, e
 `airlock check --config FILE` says the same without starting.
 
 - **Durations** are written `30s`, `5m`, `1h`, `30d`; a bare number is seconds. **Sizes** are written `64KiB`,
-  `8MiB`, `1GiB`; a bare number is bytes.
+  `8MiB`, `1GiB`; a bare number is bytes. **Rates** are written `10/s`, `200/min`, `1000/h`, `5/d`.
 - **Relative paths** start at the directory of the configuration file, or without a file at the directory in
   which Airlock was started.
 - **Environment:** `AIRLOCK__SECTION__KEY` beats the file, in the spelling of YAML:
@@ -51,7 +51,7 @@ def render() -> str:
             parts.append(section(kind, f"`{field.name}`", f"{field.name}.", environment=True))
     for field in schema.fields:
         for name, kind in _inner(field.name, field):
-            parts.append(section(kind, f"`{name}`", f"{name}.", environment=False))
+            parts.append(section(kind, f"`{name}`", f"{name}.", environment="[]" not in name))
     parts.append("## Other spellings\n\n| Accepted | Key |\n|---|---|\n" + _aliases())
     return "\n".join(parts)
 
@@ -69,7 +69,7 @@ def _inner(path: str, field: mi.Field) -> list[tuple[str, mi.StructType]]:
         kind, path = bare(kind.value_type)[0], f"{path}.NAME"
     if not isinstance(kind, mi.StructType):
         return []
-    own = [(path, kind)] if "[]" in path else []
+    own = [(path, kind)] if "." in path or "[]" in path else []
     return own + [found for inner in kind.fields for found in _inner(f"{path}.{inner.name}", inner)]
 
 
@@ -84,7 +84,7 @@ def _table(fields: list[mi.Field] | tuple[mi.Field, ...], prefix: str, *, enviro
     lines = ["| Key | Value | Default | Meaning |", "|---|---|---|---|"]
     for field in fields:
         key = f"`{prefix}{field.name}`"
-        if environment:
+        if environment and not isinstance(bare(field.type)[0], mi.StructType):
             key += f"<br>`AIRLOCK__{(prefix + field.name).upper().replace('.', '__')}`"
         value = "see below" if _inner(f"{field.name}[]", field) else describe(field.type)
         cells = (key, value.replace("|", "\\|"), _default(field), _meaning(prefix, field))
@@ -109,6 +109,13 @@ def _default(field: mi.Field) -> str:
         return "none"
     if field.default is None or field.default == "":
         return "none" if field.default is None else "empty"
-    if isinstance(field.default, bool):
-        return f"`{str(field.default).lower()}`"
-    return f"`{shown(field.default, bare(field.type)[1])}`"
+    if isinstance(bare(field.type)[0], mi.StructType):
+        return "see below"
+    return f"`{_spelled(cast('object', field.default), bare(field.type)[1])}`"
+
+
+def _spelled(value: object, unit: str) -> str:
+    """A default as YAML has it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(cast('tuple[str, ...]', value))}]"
+    return str(value).lower() if isinstance(value, bool) else shown(cast("float", value), unit)

@@ -36,7 +36,8 @@ class Effect(StrEnum):
 class Refused(Exception):
     """An expected refusal. `reason` is the stable word of audit rows; `text` may be shown to the caller.
 
-    `code` is one of the 4xxxx codes of `docs/errors.md`.
+    `code` is one of the 4xxxx codes of `docs/errors.md`. `lease` is the lease behind it, for the record;
+    `incident` may be shown to the caller. `request_id` is the JSON-RPC id where it could be read.
     """
 
     def __init__(
@@ -51,6 +52,9 @@ class Refused(Exception):
         expires_at: float | None = None,
         retry_after: int | None = None,
         effect: Effect = Effect.NONE,
+        lease: str = "",
+        incident: str = "",
+        request_id: str | int | None = None,
     ) -> None:
         super().__init__(text)
         self.stage = stage
@@ -62,12 +66,15 @@ class Refused(Exception):
         self.expires_at = expires_at
         self.retry_after = retry_after
         self.effect = effect
+        self.lease = lease
+        self.incident = incident
+        self.request_id = request_id
 
 
 class Rejected(Refused):
     """A message that is no proper request: HTTP status and JSON-RPC code (-32xxx) of the standards.
 
-    `data` becomes `error.data`; `request_id` is the JSON-RPC id where it could be read.
+    `data` becomes `error.data`.
     """
 
     def __init__(
@@ -82,17 +89,17 @@ class Rejected(Refused):
         headers: tuple[tuple[str, str], ...] = (),
         request_id: str | int | None = None,
     ) -> None:
-        super().__init__(stage, code, reason, text)
+        super().__init__(stage, code, reason, text, request_id=request_id)
         self.http = http
         self.data = data
         self.headers = headers
-        self.request_id = request_id
 
 
 class Unauthenticated(Refused):
     """No credential, a bad one (401), or one that lacks scopes (403): answered with a challenge.
 
-    `error` is the RFC 6750 word (None: no credential was sent); `scopes` what the operation needs.
+    `error` is the RFC 6750 or RFC 9470 word (None: no credential was sent); `scopes`, `acr_values` and
+    `max_age` (seconds) are what the operation needs. `about` is for the log: what the token says of itself.
     """
 
     def __init__(
@@ -103,11 +110,16 @@ class Unauthenticated(Refused):
         *,
         error: str | None = None,
         scopes: tuple[str, ...] = (),
+        acr_values: tuple[str, ...] = (),
+        max_age: int | None = None,
     ) -> None:
         super().__init__(Stage.AUTHENTICATE, -32600, reason, text)
         self.http = http
         self.error = error
         self.scopes = scopes
+        self.acr_values = acr_values
+        self.max_age = max_age
+        self.about: dict[str, object] = {}
 
 
 class Fault(Exception):

@@ -11,26 +11,36 @@ import msgspec.inspect as mi
 from msgspec import structs
 
 from airlock.core import units
+from airlock.core.clock import rfc3339
 
 ALIASES = {
     "server.maxConnections": "server.max_connections",
     "logging.auditAllRequests": "logging.audit_all_requests",
+    "rateLimiting": "rate_limiting",
+    "rate_limiting.perToken": "rate_limiting.per_token",
+    "rate_limiting.perIp": "rate_limiting.per_ip",
+    "rate_limiting.perTenant": "rate_limiting.per_tenant",
 }
 """Spellings of existing runbooks: read like the canonical key, never shown."""
 
-_NUMBERS = {"duration": "a duration such as 30s, 5m, 1h or 30d", "size": "a size such as 64KiB or 8MiB"}
+_NUMBERS = {
+    "duration": "a duration such as 30s, 5m, 1h or 30d",
+    "size": "a size such as 64KiB or 8MiB",
+    "moment": "a moment in UTC such as 2026-11-28T00:00:00Z",
+}
 
 
 def bare(annotated: mi.Type) -> tuple[mi.Type, str]:
     """A type without its annotations and without `| None`, and its unit (or "")."""
     unit = ""
     kind = annotated
-    if isinstance(kind, mi.Metadata):
-        extra: dict[str, str] | None = structs.asdict(kind)["extra"]
-        unit = (extra or {}).get("unit", "")
-        kind = kind.type
-    if isinstance(kind, mi.UnionType):
-        kind = next(part for part in kind.types if not isinstance(part, mi.NoneType))
+    while isinstance(kind, mi.Metadata | mi.UnionType):
+        if isinstance(kind, mi.Metadata):
+            extra: dict[str, str] | None = structs.asdict(kind)["extra"]
+            unit = (extra or {}).get("unit", unit)
+            kind = kind.type
+        else:
+            kind = next(part for part in kind.types if not isinstance(part, mi.NoneType))
     return kind, unit
 
 
@@ -69,7 +79,7 @@ def _words(kind: mi.Type, unit: str) -> str:
         case mi.IntType() | mi.FloatType():
             return _NUMBERS.get(unit, "a whole number") + _range(kind, unit)
         case _:
-            return _plain(kind)
+            return "a rate such as 10/s, 200/min, 1000/h or 5/d" if unit == "rate" else _plain(kind)
 
 
 def _plain(kind: mi.Type) -> str:
@@ -94,5 +104,6 @@ def shown(value: float, unit: str) -> str:
     spell: dict[str, Callable[[float], str]] = {
         "duration": units.show_duration,
         "size": lambda count: units.show_size(int(count)),
+        "moment": rfc3339,
     }
     return spell.get(unit, str)(value)

@@ -86,6 +86,14 @@ class _KeyFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: dict[str, bytes]
 
 
+def load_keys(data_dir: Path) -> Sealer | None:
+    """The sealer of `data_dir/keys/seal.json`, for who only opens; None where there is no such file."""
+    try:
+        return _load(data_dir / "keys" / "seal.json")
+    except FileNotFoundError:
+        return None
+
+
 def load_or_create_keys(data_dir: Path) -> Sealer:
     """The sealer of `data_dir/keys/seal.json`, which is made with a fresh key where it is missing.
 

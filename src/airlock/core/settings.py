@@ -22,10 +22,13 @@ import msgspec
 import msgspec.inspect as mi
 
 from airlock.core import document
+from airlock.core.clock import SYSTEM
 from airlock.core.coherence import Ground, is_loopback, settle
 from airlock.core.config import Config
 from airlock.core.document import Node
 from airlock.core.errors import ConfigError
+from airlock.core.issuers import settle_issuers
+from airlock.core.logins import settle_login
 from airlock.core.schema import keys
 from airlock.core.shape import Reader
 
@@ -61,8 +64,11 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     overrides = _overrides(environ, known, problems)
     reader = Reader(overrides=overrides, known=known, problems=problems)
     values = reader.struct(schema, root)
-    ground = Ground(folder=_folder(path), environ=environ, blame=reader.blame)
-    config = settle(msgspec.convert(values, Config), reader.rows.get("servers", []), ground)
+    ground = Ground(folder=_folder(path), environ=environ, blame=reader.blame, now=SYSTEM.wall())
+    rows = reader.rows.get("servers", [])
+    config = settle(msgspec.convert(values, Config), rows, ground)
+    config = settle_issuers(config, reader.rows.get("auth.issuers", []), rows, ground)
+    config = settle_login(config, ground)
     if problems:
         raise ConfigError.together(problems)
     return Loaded(

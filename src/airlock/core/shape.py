@@ -15,9 +15,10 @@ import msgspec.inspect as mi
 from msgspec import UNSET, UnsetType
 
 from airlock.core import units
+from airlock.core.clock import moment
 from airlock.core.document import Node
 from airlock.core.errors import ConfigError
-from airlock.core.schema import ALIASES, bare, describe, optional
+from airlock.core.schema import ALIASES, bare, describe, keys, optional
 
 _WORDS = {"warning": "warn"}
 """What most loggers call the level between info and error."""
@@ -77,10 +78,17 @@ class Reader:
         inner, _ = bare(field.type)
         if field.required:
             self.blame(key, "missing", f"expected {describe(field.type)}")
-        elif isinstance(inner, mi.StructType) and not optional(field.type):
-            return self.struct(inner, Node(where="default", kind="mapping"), key)
+        elif isinstance(inner, mi.StructType):
+            return self._unwritten(field, inner, key)
         else:
             self.origins[key] = "default"
+        return UNSET
+
+    def _unwritten(self, field: mi.Field, kind: mi.StructType, key: str) -> object:
+        """A section that the file leaves out: its defaults, or nothing where no variable asks for it."""
+        if not optional(field.type) or any(name.startswith(f"{key}.") for name in self._overrides):
+            return self.struct(kind, Node(where="default", kind="mapping"), key)
+        self.origins |= dict.fromkeys(keys(kind, f"{key}."), "default")
         return UNSET
 
     def _given(self, kind: mi.StructType, node: Node, key: str) -> dict[str, Node]:
@@ -130,7 +138,8 @@ class Reader:
                 try:
                     return _scalar(kind, unit, node)
                 except ValueError:
-                    self.blame(key, _found(node), f"expected {describe(annotated)}{_quotes(kind, node)}")
+                    right = f"expected {describe(annotated)}{_quotes(kind, unit, node)}"
+                    self.blame(key, _found(node), right)
         return UNSET
 
     def _items(self, item: mi.Type, node: Node, key: str) -> list[object]:
@@ -157,6 +166,8 @@ def _scalar(kind: mi.Type, unit: str, node: Node) -> object:
             word = _WORDS.get(node.text.lower(), node.text.lower())
             if word in values:
                 return word
+        case mi.StrType() if unit == "rate":
+            return units.show_rate(units.rate(node.text))
         case mi.StrType(pattern=pattern) if node.kind == "text":
             if pattern is None or re.fullmatch(pattern, node.text):
                 return node.text
@@ -166,7 +177,9 @@ def _scalar(kind: mi.Type, unit: str, node: Node) -> object:
 
 
 def _number(kind: mi.IntType | mi.FloatType, unit: str, node: Node) -> float:
-    if unit and node.kind in ("text", "number"):
+    if unit == "moment":  # whatever YAML takes it for: it has a type of its own for some spellings
+        value = moment(node.text)
+    elif unit and node.kind in ("text", "number"):
         value = units.duration(node.text) if unit == "duration" else units.size(node.text)
     elif node.kind == "number" and _WHOLE.fullmatch(node.text):
         value = int(node.text)
@@ -188,7 +201,7 @@ def _found(node: Node) -> str:
     return f"found `{node.text[:40]}`"
 
 
-def _quotes(kind: mi.Type, node: Node) -> str:
+def _quotes(kind: mi.Type, unit: str, node: Node) -> str:
     """YAML takes `on`, `12` and `2026-01-01` for other things than text."""
-    unquoted = isinstance(kind, mi.StrType) and node.kind in ("number", "boolean", "other")
+    unquoted = isinstance(kind, mi.StrType) and not unit and node.kind in ("number", "boolean", "other")
     return "; put it in quotes" if unquoted else ""

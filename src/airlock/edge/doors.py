@@ -46,13 +46,17 @@ class Doors:
         self._loopback = is_loopback(host)
 
     def check(self, headers: ScopeHeaders) -> None:
-        """Raise 421 for a missing, doubled or foreign `Host` (H-3), 403 for a foreign `Origin` (H-4)."""
+        """Raise 421 for a missing, doubled or foreign `Host` (H-3), 403 for a foreign `Origin` (H-4) and for
+        what a page elsewhere embeds, which comes without one: nothing that a browser is made to send counts
+        against the limits of its address."""
         hosts = [value for name, value in headers if name == b"host"]
         if len(hosts) != 1 or not self._host_allowed(hosts[0].decode("latin-1").lower()):
             raise Rejected(421, -32600, "host_not_allowed", "This host name is not served here.")
         origins = [value for name, value in headers if name == b"origin"]
         if origins and (len(origins) > 1 or not self._origin_allowed(origins[0].decode("latin-1").lower())):
-            raise Rejected(403, -32600, "origin_not_allowed", "Requests from this origin are not allowed.")
+            raise _foreign()
+        if not origins and _embedded(headers):
+            raise _foreign()
 
     def _host_allowed(self, host: str) -> bool:
         return host in self._hosts or (self._loopback and _without_port(host) in LOOPBACK)
@@ -73,6 +77,16 @@ class Doors:
             ("access-control-expose-headers", "mcp-session-id, www-authenticate"),
             ("vary", "origin"),
         )
+
+
+def _embedded(headers: ScopeHeaders) -> bool:
+    """Whether a browser says that a page of another site asks, and not a person who follows a link there."""
+    told = dict(headers)
+    return told.get(b"sec-fetch-site") == b"cross-site" and told.get(b"sec-fetch-dest") != b"document"
+
+
+def _foreign() -> Rejected:
+    return Rejected(403, -32600, "origin_not_allowed", "Requests from this origin are not allowed.")
 
 
 def _without_port(host: str) -> str:

@@ -37,6 +37,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     explain: Callable[[Reached | None, Refused | Fault], Reply]
     why_closed: Callable[[], str]
     """Why no call is served now; empty while calls are served."""
+    introduce: Callable[[Inbound], Awaitable[None]]
+    """Waits a moment where the token needs a key that has to be fetched; before an answer can begin."""
     known: Callable[[Inbound], bool]
     """Whether the token counts: nobody else may make us hold a large body."""
     clock: Clock
@@ -64,7 +66,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         """End the caller's own legacy session."""
         try:
             self._open()
-            reply = await self.end_session(self._inbound(scope, Headers(scope["headers"]), b""))
+            inbound = self._inbound(scope, Headers(scope["headers"]), b"")
+            await self.introduce(inbound)
+            reply = await self.end_session(inbound)
         except Refused as refused:
             reply = self.explain(None, refused)
         await send_reply(send, reply, extra)
@@ -83,6 +87,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         accept = answer_forms(headers)
         announced = announced_size(headers, self.max_body)
         inbound = self._inbound(scope, headers, b"")
+        await self.introduce(inbound)
         if announced > UNKNOWN_BODY and not self.known(inbound):
             return inbound, accept  # refused for its token before anything looks at the body
         body = await read_body(receive, self.max_body)

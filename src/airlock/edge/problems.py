@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from airlock.core import metrics
 from airlock.core.clock import Clock
 from airlock.core.errors import Fault, PolicyFault, Refused, Rejected, Unauthenticated
-from airlock.gateway.record import DIFFERENTIALS
+from airlock.gateway.reached import Governed
+from airlock.gateway.words import DIFFERENTIALS, LIMITS
 from airlock.identity import resources
 from airlock.identity.challenge import challenge
 from airlock.mcp import jsonrpc, refusals
@@ -41,6 +43,10 @@ class Conceal(Protocol):
     def __call__(self, reached: Reached, failure: Failure) -> None: ...
 
 
+LINES = 100
+"""Lines a second about strangers and about limits: whoever asks without end does not fill the log."""
+
+
 class Problems:
     """Explains failures to callers."""
 
@@ -49,11 +55,18 @@ class Problems:
         self._conceal = conceal
         self._clock = clock
         self._log = log
+        self._second = 0
+        self._lines = 0
+        self._withheld = 0
 
     def explain(self, reached: Reached | None, failure: Failure) -> Reply:
         """The answer for a failure at this point of the way."""
         inbound, identified = _seen(reached)
-        self._note(inbound, identified, failure)
+        if isinstance(failure, Unauthenticated):
+            metrics.auth_failed(failure.reason)
+        known = isinstance(reached, Governed) and failure.reason not in LIMITS
+        if known or isinstance(failure, Fault) or self._audible():
+            self._note(inbound, identified, failure)
         if reached is not None:
             try:
                 self._conceal(reached, failure)
@@ -81,11 +94,15 @@ class Problems:
             failure,
             decision_id=inbound.request_id if inbound else "",
             now=self._clock.wall(),
+            incident_id=failure.incident if isinstance(failure, Refused) else "",
             policy_revision=identified.caller.snapshot.policy_revision if identified else "",
         )
         headers = (("retry-after", str(told.retry_after)),) if told.retry_after is not None else ()
+        if refusals.is_blocked(failure):
+            headers = (("connection", "close"),)
         method = identified.message.method if identified else ""
-        request_id = identified.id if identified else None
+        read = failure.request_id if isinstance(failure, Refused) else None
+        request_id = identified.id if identified else read
         form = refusals.form(failure, method)
         if request_id is not None and form == "tool_error":
             modern = identified is not None and identified.client.modern
@@ -94,7 +111,13 @@ class Problems:
             error = refusals.rpc_error(told)
             data = None if form == "http" else error["data"]
             body = jsonrpc.error(request_id, error["code"], error["message"], data)
-        return Reply(body=body, status=refusals.http_status(failure), headers=headers, is_error=True)
+        return Reply(
+            body=body,
+            status=refusals.http_status(failure),
+            headers=headers,
+            is_error=True,
+            contained=refusals.is_contained(failure),
+        )
 
     def _note(self, inbound: Inbound | None, identified: Identified | None, failure: Failure) -> None:
         """One line per failure; the only ones with a source address are those that operators search by it."""
@@ -112,11 +135,26 @@ class Problems:
             }.get(failure.reason, "request_failed")
             self._log.error(event, detail=failure.detail, effect=failure.effect.value, **fields)
         elif isinstance(failure, Unauthenticated):
-            self._log.warning("auth_failure", source_ip=inbound.source_ip if inbound else "", **fields)
+            source = inbound.source_ip if inbound else ""
+            named = {name: failure.about[name] for name in ("iss", "kid", "aud") if name in failure.about}
+            self._log.warning("auth_failure", source_ip=source, **named, **fields)
+            if failure.about:
+                self._log.info("jwt_invalid", **failure.about, **fields)
         elif failure.reason in SECURITY:
             self._log.warning("security_violation", source_ip=inbound.source_ip if inbound else "", **fields)
         else:
             self._log.info("policy_decision" if failure.code == 40301 else "request_refused", **fields)
+
+    def _audible(self) -> bool:
+        """Whether one more such line may be said in this second; how many were not is said."""
+        second = int(self._clock.monotonic())
+        if second != self._second:
+            withheld, self._second, self._lines, self._withheld = self._withheld, second, 0, 0
+            if withheld:
+                self._log.warning("lines_withheld", count=withheld)
+        self._lines += 1
+        self._withheld += self._lines > LINES
+        return self._lines <= LINES
 
 
 SECURITY = DIFFERENTIALS | {

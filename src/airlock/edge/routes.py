@@ -1,8 +1,9 @@
 """The ASGI application: one table of routes, each with its declared authentication, and nothing beside it.
 
-1. path, host and origin, on every route alike
-2. the route, or 404 / 405
-3. its handler
+1. the real address of the client; path, host and origin, on every route alike
+2. whether the address may come in: no block, not too much
+3. the route, or 404 / 405
+4. its handler
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from airlock.core.errors import Fault, Refused, Rejected
+from airlock.edge.clients import Clients
 from airlock.edge.doors import Doors, plain_path
+from airlock.edge.endpoint import read_body
 from airlock.edge.stream import HeaderList, Receive, Send, send_reply
 from airlock.model.call import Reached, Reply
 from airlock.model.http import HttpRequest, HttpResponse
@@ -24,6 +27,10 @@ from airlock.model.http import HttpRequest, HttpResponse
 Scope = dict[str, Any]
 Raw = Callable[[Scope, Receive, Send, HeaderList], Awaitable[None]]
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+
+ALWAYS = frozenset({"/live", "/ready", "/health"})
+"""Answered to every address: who watches over the gateway must not be kept out by its limits."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +41,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     """Literal, with `{name}` for one segment."""
     auth: Literal["none", "bearer", "admin"]
     handler: Handler | None = None
+    max_body: int = 0
+    """Bytes of body that its handler may get; 0: the body is not read."""
     raw: Raw | None = None
     """For MCP, whose answers may be streams."""
 
@@ -50,11 +59,18 @@ class Application:
         *,
         routes: tuple[Route, ...],
         doors: Doors,
+        clients: Clients,
+        admit: Callable[[str], None],
+        turned_away: Callable[[str, Refused], Awaitable[None]],
         explain: Callable[[Reached | None, Refused | Fault], Reply],
         log: Logger,
     ) -> None:
+        """`admit` raises `Refused` for an address that may not come in; `turned_away` records that."""
         self.routes = routes
         self._doors = doors
+        self._clients = clients
+        self._admit = admit
+        self._turned_away = turned_away
         self._explain = explain
         self._log = log
         self._table = compile_table(routes)
@@ -62,6 +78,7 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise RuntimeError(f"{scope['type']} is not served")
+        scope["client"] = self._clients.real(scope)
         try:
             await self._serve(scope, receive, send)
         except Exception as defect:  # the server below answers 500 and says nothing
@@ -75,17 +92,31 @@ class Application:
             path = plain_path(scope["raw_path"])
             self._doors.check(scope["headers"])
             extra = self._doors.cross_origin(scope["headers"])
+            if path not in ALWAYS:
+                await self._let_in(scope["client"][0])
             route, params = self._find(scope["method"], path, from_a_page=bool(extra))
-        except Refused as refused:
-            await send_reply(send, self._explain(None, refused), ())
+        except (Refused, Fault) as failure:
+            await send_reply(send, self._explain(None, failure), ())
             return
         if route is None:
             await send_reply(send, Reply(body=b"", status=204, headers=_PREFLIGHT), extra)
         elif route.raw is not None:
             await route.raw(scope, receive, send, extra)
         elif route.handler is not None:
-            response = await route.handler(_request(scope, path, params))
-            await send_response(send, response, extra)
+            try:
+                request = await _request(scope, receive, path, params, route.max_body)
+            except Refused as refused:
+                await send_reply(send, self._explain(None, refused), extra)
+                return
+            await send_response(send, await route.handler(request), extra)
+
+    async def _let_in(self, source_ip: str) -> None:
+        """Raise `Refused` for an address that may not come in, once that is recorded."""
+        try:
+            self._admit(source_ip)
+        except Refused as refused:
+            await self._turned_away(source_ip, refused)
+            raise
 
     def _find(self, method: str, path: str, *, from_a_page: bool) -> tuple[Route | None, dict[str, str]]:
         """The route; None for the preflight of a page. Raises 404, or 405 with the methods that exist."""
@@ -131,15 +162,20 @@ def _pattern(path: str) -> re.Pattern[str]:
                               for part in re.split(r"(\{[a-z_]+\})", path)))  # fmt: skip
 
 
-def _request(scope: Scope, path: str, params: dict[str, str]) -> HttpRequest:
-    authorization = [value for name, value in scope["headers"] if name == b"authorization"]
+async def _request(
+    scope: Scope, receive: Receive, path: str, params: dict[str, str], max_body: int
+) -> HttpRequest:
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    authorization = [value for name, value in headers if name == "authorization"]
     return HttpRequest(
         method=scope["method"],
         path=path,
         params=params,
-        authorization=authorization[0].decode("latin-1") if len(authorization) == 1 else None,
-        source_ip=(scope["client"] or ("", 0))[0],
-        body=b"",
+        query=scope["query_string"].decode("latin-1"),
+        headers=headers,
+        authorization=authorization[0] if len(authorization) == 1 else None,
+        source_ip=scope["client"][0],
+        body=await read_body(receive, max_body) if max_body else b"",
     )
 
 

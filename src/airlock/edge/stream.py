@@ -156,6 +156,8 @@ class Conversation:
     async def _finish(self, reply: Reply) -> None:
         if self._gone:
             return
+        if reply.contained:
+            self._queue.clear()
         if self._opened or (reply.status == 200 and (self._queue or not self._plain_allowed)):
             await self._flush()
             last = event(reply.body) if reply.body else b""

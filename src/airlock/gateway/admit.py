@@ -8,6 +8,7 @@ patterns, no remote references).
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema_rs
@@ -15,6 +16,7 @@ import msgspec
 
 from airlock.core.errors import Refused, Stage
 from airlock.gateway.catalog import compile_schema
+from airlock.gateway.observe import Observed, never, would_deny
 from airlock.mcp import eras, work
 from airlock.mcp.arguments import ArgumentKeys, check_argument_case, compile_argument_keys
 from airlock.mcp.strict import MAX_DEPTH
@@ -39,14 +41,21 @@ class ArgumentChecks(msgspec.Struct, frozen=True):
 class Admit:
     """Holds compiled checks by definition digest; everything else comes with the call."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, checks: tuple[Callable[[Routed], None], ...] = (), *, observed: Observed = never
+    ) -> None:
+        """`checks` come first and raise `Refused`: containment of the tool, its budget."""
+        self._before = checks
+        self._observed = observed
         self._checks: OrderedDict[str, ArgumentChecks] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._checks)
 
     def __call__(self, routed: Routed) -> Admitted:
-        approved(routed.tool)
+        for check in self._before:
+            check(routed)
+        would_deny = self._definition(routed)
         checks = self._compiled(routed.tool)
         if routed.identified.client.modern:
             headers = routed.identified.caller.inbound.headers
@@ -59,7 +68,18 @@ class Admit:
                 f"The arguments do not fit the tool's input schema: {problem}",
                 policy_reason="arguments_invalid",
             )  # fmt: skip
-        return Admitted(routed=routed)
+        return Admitted(routed=routed, would_deny=would_deny)
+
+    def _definition(self, routed: Routed) -> str:
+        """Raise `Refused` where the definition may not be used; a pin may be observed, a defect never."""
+        try:
+            approved(routed.tool)
+        except Refused as refused:
+            tenant = routed.identified.caller.principal.tenant
+            if routed.tool.defect or not self._observed(routed.server.entry, tenant):
+                raise
+            return would_deny(refused)
+        return ""
 
     def _compiled(self, tool: Tool) -> ArgumentChecks:
         checks = self._checks.get(tool.digest)

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
+from msgspec import structs
+
 from airlock.core.clock import Clock
 from airlock.core.errors import Fault, Refused, Stage
+from airlock.gateway.observe import OBSERVED, Observed, never, would_deny
 from airlock.gateway.resolve import unknown_tool
 from airlock.model.call import Admitted, Allowed, Identified, Reached, Routed
 from airlock.model.decision import Decision
@@ -30,32 +33,31 @@ class Engine(Protocol):
 class Authorize:
     """Asks the engine. The engine is replaced, never changed, when a new revision becomes active."""
 
-    def __init__(self, *, engine: Engine, clock: Clock) -> None:
+    def __init__(self, *, engine: Engine, clock: Clock, observed: Observed = never) -> None:
         self.engine = engine
         self._clock = clock
+        self._observed = observed
 
     def __call__(self, admitted: Admitted) -> Allowed:
         routed = admitted.routed
         asked = self._question("call", routed.identified, routed.tool, routed.arguments)
         decision = self.engine.decide(asked)
-        if decision.allow is not True:
-            raise Refused(
-                Stage.AUTHORIZE, 40301, "policy_denied",
-                f"Policy does not allow this call to {routed.tool.name}.",
-                policy_reason=decision.reason,
-                scope=scope_of(routed.tool),
-            )  # fmt: skip
-        if decision.approval is not None:
-            raise Refused(
-                Stage.AUTHORIZE, 40303, "approval_required",
-                f"This call to {routed.tool.name} needs an approval, which cannot be given here yet.",
-                policy_reason=decision.reason,
-                scope=scope_of(routed.tool),
-            )  # fmt: skip
-        return Allowed(admitted=admitted, decision=decision, question=asked)
+        refused = refusal(decision, routed.tool)
+        would = admitted.would_deny
+        if refused is not None:
+            if not self._observed(routed.server.entry, routed.identified.caller.principal.tenant):
+                raise refused
+            # What an answer obliges to still holds: it can only tighten.
+            decision = structs.replace(decision, allow=True, approval=None, reason=OBSERVED)
+            would = would or would_deny(refused)
+        return Allowed(admitted=admitted, decision=decision, question=asked, would_deny=would)
 
     def visible(self, identified: Identified, tool: Tool) -> bool:
         """Whether the caller may know of the tool. Raises `PolicyFault` where policy cannot say."""
+        caller = identified.caller
+        server = caller.snapshot.registry.servers.get(tool.server)
+        if server is not None and self._observed(server.entry, caller.principal.tenant):
+            return True
         return self.engine.decide(self._question("list", identified, tool, {})).allow is True
 
     def conceal(self, reached: Reached, failure: Refused | Fault) -> None:
@@ -89,6 +91,19 @@ class Authorize:
                 now=self._clock.wall(),
             )
         )
+
+
+def refusal(decision: Decision, tool: Tool) -> Refused | None:
+    """What a decision says to a call that it does not let through; None for a clear yes."""
+    if decision.allow is not True:
+        code, reason = 40301, "policy_denied"
+        text = f"Policy does not allow this call to {tool.name}."
+    elif decision.approval is not None:
+        code, reason = 40303, "approval_required"
+        text = f"This call to {tool.name} needs an approval, which cannot be given here yet."
+    else:
+        return None
+    return Refused(Stage.AUTHORIZE, code, reason, text, policy_reason=decision.reason, scope=scope_of(tool))
 
 
 def scope_of(tool: Tool) -> dict[str, str]:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from airlock.core.errors import Effect, Refused, Stage
-from airlock.model.call import Redacted
+from airlock.gateway import contain
+from airlock.model.call import Redacted, Routed
 from airlock.model.snapshot import Snapshot
 
 
@@ -58,21 +59,31 @@ class Live:
             raise live.cut
 
     def cut(self, why: Callable[[Redacted], Refused | None]) -> int:
-        """Cut every call for which `why` gives a refusal; returns how many. The effect of each is
-        `possible`."""
+        """Cut every call for which `why` gives a refusal; returns how many. Each was sent, so its effect is
+        `possible`, and its record says that it was in flight."""
         cut = 0
         for live in self._calls:
             refusal = why(live.call)
             if refusal is not None and live.cut is None:
-                refusal.effect = Effect.POSSIBLE
-                live.cut = refusal
+                live.cut = in_flight(refusal)
                 live.task.cancel()
                 cut += 1
         return cut
 
+    def review(self, now: Snapshot, wall: float) -> int:
+        """Cut every call that this snapshot would not let begin; returns how many. `wall` in Unix seconds."""
+        return self.cut(lambda call: no_longer(call, now, wall))
 
-def no_longer(call: Redacted, now: Snapshot) -> Refused | None:
-    """Why a call that was allowed under its own snapshot may not go on under this one; None while it may."""
+
+def in_flight(refusal: Refused) -> Refused:
+    """The refusal of a call that was sent already."""
+    refusal.effect, refusal.stage, refusal.reason = Effect.POSSIBLE, Stage.FORWARD, "contained_in_flight"
+    return refusal
+
+
+def no_longer(call: Redacted, now: Snapshot, wall: float) -> Refused | None:
+    """Why a call that was allowed under its own snapshot may not go on under this one; None while it may.
+    `wall` in Unix seconds."""
     routed = call.allowed.admitted.routed
     principal, server = routed.identified.caller.principal, routed.server.entry
     found = now.registry.servers.get(server.name)
@@ -85,4 +96,17 @@ def no_longer(call: Redacted, now: Snapshot) -> Refused | None:
     if principal.token_id in now.revocations.token_ids or owner in now.revocations.subjects:
         text = "The credential of this call was revoked."
         return Refused(Stage.FORWARD, 40302, "contained", text, scope={"kind": "principal"})
-    return None
+    return _by_lease(routed, now, wall)
+
+
+def _by_lease(routed: Routed, now: Snapshot, wall: float) -> Refused | None:
+    index = now.leases.index
+    if index is None:
+        return None
+    identified = routed.identified
+    caller = identified.caller
+    return (
+        contain.of_caller(index, caller.principal, caller.inbound.source_ip, wall)
+        or contain.of_tool(index, routed.tool, caller.principal.tenant, wall)
+        or contain.of_credential(index, caller.principal, identified.client.session, wall)
+    )

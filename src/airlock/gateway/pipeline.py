@@ -2,7 +2,7 @@
 
 1 authenticate   token -> principal, then strict JSON and the client's era
 2 resolve        name -> canonical tool of a server that the tenant can see
-3 admit          definition approved, arguments fit it
+3 admit          the caller and the tool not contained, within limits; definition approved, arguments fit
 4 authorize      policy decides: allow, or the reason why not
 5 redact         the request, by obligation
   intend         durable BEFORE the side effect
@@ -26,6 +26,7 @@ from typing import Protocol
 import msgspec
 
 from airlock.core.errors import AuditFault, Effect, Fault, Refused, Stage
+from airlock.gateway.aside import aside
 from airlock.model.call import (
     Admitted,
     Allowed,
@@ -64,15 +65,19 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
 
     authenticate: Callable[[Inbound], Authenticated]
     read: Callable[[Authenticated], Identified]
+    permit: Callable[[Identified], None]
+    """3 for the caller, whatever it asks: containment and rates. Raises `Refused`."""
     resolve: Callable[[Identified], Routed]
     admit: Callable[[Routed], Admitted]
     authorize: Callable[[Admitted], Allowed]
     redact_request: Callable[[Allowed], Redacted]
+    """5 and 7 run in a thread where the message is large (`aside`)."""
     forward: Callable[[Redacted, Notify], Awaitable[UpstreamAnswer]]
     redact_response: Callable[[Redacted, UpstreamAnswer], Reply]
     record: Record
+    owns: Callable[[Identified], bool]
+    """Whether no upstream needs to hear of the message: lists and searches, discovery, handshake, ping."""
     answer: Callable[[Identified], Awaitable[Reply]]
-    """Everything that no upstream needs to hear of: lists, discovery, handshake, ping."""
     explain: Callable[[Reached, Failure], Reply]
     """A failure as this caller may hear it."""
 
@@ -88,15 +93,16 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
         try:
             way.reached = caller = self.authenticate(inbound)  # 1
             way.reached = identified = self.read(caller)
-            if identified.message.method != "tools/call":
+            self.permit(identified)  # 3
+            if self.owns(identified):
                 return await self.answer(identified)
             way.reached = routed = self.resolve(identified)  # 2
             way.reached = admitted = self.admit(routed)  # 3
             way.reached = allowed = self.authorize(admitted)  # 4
-            way.reached = redacted = self.redact_request(allowed)  # 5
+            way.reached = redacted = await aside(len(inbound.body), self.redact_request, allowed)  # 5
             await self.record.intend(redacted)
             answer = await self.forward(redacted, notify)  # 6
-            reply = self.redact_response(redacted, answer)  # 7
+            reply = await aside(answer.size, self.redact_response, redacted, answer)  # 7
         except (Refused, Fault) as failure:
             await self.record.refuse(way.reached, failure)
             raise

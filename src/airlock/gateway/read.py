@@ -10,7 +10,7 @@ reaches so far.
 from __future__ import annotations
 
 from airlock.core.clock import Clock
-from airlock.core.errors import Rejected
+from airlock.core.errors import Refused, Rejected
 from airlock.gateway.resolve import require_route
 from airlock.gateway.sessions import Sessions
 from airlock.identity.scopes import needed_scopes, require_scopes
@@ -23,7 +23,11 @@ from airlock.model.call import Authenticated, Client, Identified
 class Read:
     """Reads the messages of one deployment: its sessions, and its concessions to old clients."""
 
-    def __init__(self, *, sessions: Sessions, clock: Clock, one_shot: bool) -> None:
+    def __init__(
+        self, *, sessions: Sessions, clock: Clock, one_shot: bool, provider_scopes: bool = True
+    ) -> None:
+        """`provider_scopes`: tokens of identity providers need scopes; those of our own issuers always do."""
+        self._provider_scopes = provider_scopes
         self._sessions = sessions
         self._clock = clock
         self._one_shot = one_shot
@@ -32,9 +36,9 @@ class Read:
         message = jsonrpc.read(strict.parse(caller.inbound.body))  # 1
         try:
             return self._identify(caller, message)
-        except Rejected as rejected:
+        except Refused as refused:
             if isinstance(message, Request):
-                rejected.request_id = message.id
+                refused.request_id = message.id
             raise
 
     def _identify(self, caller: Authenticated, message: Message) -> Identified:
@@ -47,7 +51,8 @@ class Read:
             )
         client = self._client(caller, message, era)
         require_route(caller)  # 3
-        require_scopes(caller.principal, needed_scopes(message.method, acts_on(caller, message)))  # 4
+        if self._provider_scopes or caller.principal.auth != "oidc":  # 4
+            require_scopes(caller.principal, needed(caller, message))
         return Identified(caller=caller, client=client, message=message)
 
     def _client(self, caller: Authenticated, message: Request | Notification, era: eras.Era) -> Client:
@@ -65,6 +70,13 @@ class Read:
         eras.check_negotiated(era, session.version)
         check_params(message.method, message.params, http=200)
         return Client(version=session.version, modern=False, capabilities={}, session=session.sid)
+
+
+def needed(caller: Authenticated, message: Request | Notification) -> tuple[str, ...]:
+    """The scopes that the message needs. A search for tools is a list, although it comes as a call."""
+    if not caller.inbound.server and message.params.get("name") == names.FIND:
+        return needed_scopes("tools/list")
+    return needed_scopes(message.method, acts_on(caller, message))
 
 
 def acts_on(caller: Authenticated, message: Request | Notification) -> str:

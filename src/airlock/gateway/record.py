@@ -8,20 +8,33 @@ the log. Nothing personal stands outside `Personal`.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import msgspec
 
 from airlock.core.clock import Clock
-from airlock.core.errors import AuditFault, Effect, Fault, Refused, Rejected
-from airlock.gateway.redact import carries_credential
+from airlock.core.errors import AuditFault, Effect, Fault, Refused
+from airlock.gateway.aside import aside
+from airlock.gateway.claims import Claims
+from airlock.gateway.floods import Floods
+from airlock.gateway.reached import Governed, unfold
+from airlock.gateway.redact import Redactors, question, recordable, summary
 from airlock.gateway.strangers import Strangers
+from airlock.gateway.words import (
+    ACTION_OF_REASON,
+    ACTIONS,
+    LIMITS,
+    METHODS,
+    SEVERITY,
+    reason_of,
+    risk,
+)
 from airlock.mcp import strict
-from airlock.mcp.methods import LEGACY_METHODS, MODERN_METHODS
 from airlock.model.call import (
-    Admitted,
     Allowed,
     Authenticated,
+    Findings,
     Identified,
     Inbound,
     Reached,
@@ -31,43 +44,6 @@ from airlock.model.call import (
 )
 from airlock.model.entry import Event, Personal, Receipt, Severity
 from airlock.model.snapshot import Snapshot
-
-ACTIONS = {
-    "tools/call": "tool_call",
-    "tools/list": "tools_list",
-    "server/discover": "discover",
-    "initialize": "initialize",
-    "ping": "ping",
-}
-"""MCP method -> word of the audit vocabulary. What has no word of its own is a `security_violation`."""
-
-METHODS = MODERN_METHODS | LEGACY_METHODS
-"""What a row names. Any other method is the caller's own text, which may hold anything."""
-
-DIFFERENTIALS = frozenset({"duplicate_key", "case_collision", "case_variant_key", "case_variant_argument"})
-"""What two parsers of one message would understand differently."""
-
-_ACTION_OF_REASON = {
-    **dict.fromkeys(DIFFERENTIALS, "security_violation"),
-    "session_unknown": "session",
-    "session_hijack_attempt": "session",
-    "scope_missing": "token_validate",
-}
-"""Refusals that say more of what was tried than the method does."""
-
-_SEVERITY: dict[str, Severity] = {
-    "cross_tenant_attempt": "CRITICAL",
-    "session_hijack_attempt": "CRITICAL",
-    "definition_not_approved": "CRITICAL",
-    "audit_unavailable": "CRITICAL",
-    "internal_error": "HIGH",
-    **dict.fromkeys(DIFFERENTIALS, "HIGH"),
-    "policy_denied": "MEDIUM",
-}
-
-
-Governed = Authenticated | Identified | Routed | Admitted | Allowed | Redacted
-"""Every stage at which the caller is known."""
 
 
 class Log(Protocol):
@@ -86,6 +62,10 @@ class Seal(Protocol):
     def seal(self, purpose: str, payload: bytes, context: bytes = b"") -> str: ...
 
 
+Announce = Callable[[Findings, str, str], None]
+"""Told of what was taken out, of the tool (`server/name`) and of the request id, once a row says so."""
+
+
 class Record:
     """Turns what a call reached into events. `all_requests` follows the configuration; no other state."""
 
@@ -99,6 +79,8 @@ class Record:
         intent: Literal["effects", "all"],
         inputs: Literal["full", "none"],
         all_requests: bool,
+        redactors: Redactors,
+        announce: Announce,
     ) -> None:
         self._log = log
         self._strangers = strangers
@@ -106,7 +88,11 @@ class Record:
         self._sealer = sealer
         self._every_intent = intent == "all"
         self._inputs = inputs == "full"
+        self.floods = Floods(log=log, clock=clock)
         self.all_requests = all_requests
+        self._redactors = redactors
+        self._announce = announce
+        self._claims = Claims(redactors)
 
     async def intend(self, call: Redacted) -> None:
         """Make the intent durable, unless the tool was approved as read-only and low.
@@ -126,6 +112,7 @@ class Record:
         metadata = {"result_bytes": len(reply.body), "upstream_bytes": reply.upstream_bytes}
         if reply.is_error:
             metadata["is_error"] = True
+        await self._taken_out(call)
         await self._log.seal(
             self._event(
                 call, phase="outcome", decision="allow", reason=call.allowed.decision.reason,
@@ -141,25 +128,63 @@ class Record:
         unwritten = isinstance(failure, AuditFault) and failure.effect is Effect.NONE
         if unwritten and isinstance(reached, Redacted):
             return  # the intent itself could not be written: nothing was sent, and nothing can be recorded
-        decision = "deny" if isinstance(failure, Refused) else "error"
-        await self._log.seal(
-            self._event(
-                reached,
-                phase="outcome" if isinstance(reached, Redacted) else "single",
-                action=_ACTION_OF_REASON.get(failure.reason),
-                decision=decision,
-                reason=reason_of(failure),
-                severity=_SEVERITY.get(failure.reason, "MEDIUM" if decision == "error" else "LOW"),
-                metadata={"code": failure.code, "stage": failure.stage.value, "effect": failure.effect.value},
+        if isinstance(reached, Redacted):
+            await self._taken_out(reached)
+        caller = unfold(reached)[0]
+        if failure.reason in LIMITS and isinstance(reached, Identified | Routed):
+            await self.floods.refused(
+                f"{failure.reason}\0{caller.principal.key}", lambda: self._refusal(reached, failure)
             )
+        else:
+            await self._log.seal(await aside(len(caller.inbound.body), self._refusal, reached, failure))
+
+    def _refusal(self, reached: Governed, failure: Refused | Fault) -> Event:
+        decision = "deny" if isinstance(failure, Refused) else "error"
+        behind = {"lease_id": failure.lease} if isinstance(failure, Refused) and failure.lease else {}
+        return self._event(
+            reached,
+            phase="outcome" if isinstance(reached, Redacted) else "single",
+            action=ACTION_OF_REASON.get(failure.reason),
+            decision=decision,
+            reason=reason_of(failure),
+            severity=SEVERITY.get(failure.reason, "MEDIUM" if decision == "error" else "LOW"),
+            metadata={
+                "code": failure.code,
+                "stage": failure.stage.value,
+                "effect": failure.effect.value,
+                **behind,
+            },
         )
 
-    async def listed(self, caller: Identified, metadata: dict[str, Any]) -> None:
+    async def listed(self, caller: Identified, metadata: dict[str, Any], action: str | None = None) -> None:
         """An allowed list, handshake or ping: a row only where the operator asked for all of them."""
         if self.all_requests:
             await self._log.seal(
-                self._event(caller, phase="single", decision="allow", reason="ok", metadata=metadata)
+                self._event(
+                    caller, phase="single", action=action, decision="allow", reason="ok", metadata=metadata
+                )
             )
+
+    async def _taken_out(self, call: Redacted) -> None:
+        """Before the row that decides: a crash in between leaves no outcome whose redactions nobody knows."""
+        if call.found.counts:
+            try:
+                await self.redacted(call, call.found)
+            except AuditFault as unwritten:
+                raise AuditFault(unwritten.detail, effect=Effect.POSSIBLE) from unwritten
+
+    async def redacted(self, reached: Identified | Redacted, found: Findings) -> None:
+        """Make durable what was taken out, by detector; of addresses only where they led."""
+        reason = "url_blocked" if "url_blocked" in found.counts else "redacted"
+        event = msgspec.structs.replace(
+            self._event(
+                reached, phase="single", action="redact_data", reason=reason, metadata=summary(found)
+            ),
+            event_type="redaction",
+            redaction_count=sum(found.counts.values()),
+        )
+        await self._log.seal(event)
+        self._announce(found, event.resource.removeprefix("mcp://"), event.request_id)
 
     async def session_started(self, identified: Identified, sid: str) -> None:
         """A client shook hands."""
@@ -188,7 +213,7 @@ class Record:
         metadata: dict[str, Any] | None = None,
         result: bytes | None = None,
     ) -> Event:
-        caller, identified, routed, allowed, _ = _unfold(reached)
+        caller, identified, routed, allowed, _ = unfold(reached)
         inbound, principal, snapshot = caller.inbound, caller.principal, caller.snapshot
         tool = routed.tool if routed else None
         method = identified.message.method if identified else ""
@@ -197,6 +222,8 @@ class Record:
         server = tool.server if tool else _known(inbound.server, snapshot)
         route = inbound.route if server or not inbound.server else "/mcp/{server}"
         attributes: dict[str, Any] = {"method": named, "route": route, **(metadata or {})}
+        if allowed and allowed.would_deny:
+            attributes["would_deny"] = allowed.would_deny
         if tool:
             attributes["sensitivity"] = tool.sensitivity
             attributes["read_only"] = tool.read_only
@@ -222,7 +249,7 @@ class Record:
             lease_epoch=snapshot.leases.epoch,
             decision=decision,
             reason=reason,
-            severity=severity or _risk(tool.sensitivity if tool else "low"),
+            severity=severity or risk(tool.sensitivity if tool else "low"),
             latency_ms=None
             if phase == "intent"
             else int((self._clock.monotonic() - inbound.received) * 1000),
@@ -231,57 +258,37 @@ class Record:
         )
 
     def _personal(self, reached: Governed, result: bytes | None) -> Personal:
-        caller, identified, routed, allowed, redacted = _unfold(reached)
+        caller, identified, routed, allowed, redacted = unfold(reached)
         inbound, principal = caller.inbound, caller.principal
         client = identified.client if identified else None
-        arguments = redacted.arguments if redacted else _canonical(routed)
-        question = allowed.question if allowed else None
+        arguments, asked = (
+            (redacted.arguments, redacted.question) if redacted else self._kept(routed, allowed)
+        )
         return Personal(
             issuer=principal.issuer,
             subject=principal.subject,
             actor=principal.actor,
             source_ip=inbound.source_ip,
             source_port=inbound.source_port,
-            user_agent=_claim(inbound.headers.get("user-agent") or "", inbound),
+            user_agent=self._claims(inbound.headers.get("user-agent") or "", inbound),
             token_id=principal.token_id,
             session_digest=_digest(client.session.encode()) if client and client.session else "",
-            client_info=_claim(msgspec.json.encode(client.info).decode(), inbound)
+            client_info=self._claims(msgspec.json.encode(client.info).decode(), inbound)
             if client and client.info
             else "",
             arguments=arguments,
             arguments_digest=_digest(arguments) if arguments is not None else "",
             result=result,
-            input_digest=_digest(question) if question is not None else "",
-            inputs=self._sealer.seal("inputs", question).encode() if question and self._inputs else None,
+            input_digest=_digest(asked) if asked is not None else "",
+            inputs=self._sealer.seal("inputs", asked).encode() if asked and self._inputs else None,
         )
 
-
-def reason_of(failure: Refused | Fault) -> str:
-    """The stable word of a failure, with the policy's own word behind it."""
-    if isinstance(failure, Rejected) and failure.reason in DIFFERENTIALS:
-        return f"parser_differential: {failure.reason}"
-    policy = failure.policy_reason if isinstance(failure, Refused) else None
-    return f"{failure.reason}: {policy}" if policy else failure.reason
-
-
-def _unfold(
-    reached: Governed,
-) -> tuple[Authenticated, Identified | None, Routed | None, Allowed | None, Redacted | None]:
-    redacted = reached if isinstance(reached, Redacted) else None
-    allowed = redacted.allowed if redacted else reached if isinstance(reached, Allowed) else None
-    admitted = allowed.admitted if allowed else reached if isinstance(reached, Admitted) else None
-    routed = admitted.routed if admitted else reached if isinstance(reached, Routed) else None
-    identified = routed.identified if routed else reached if isinstance(reached, Identified) else None
-    if identified is not None:
-        return identified.caller, identified, routed, allowed, redacted
-    if isinstance(reached, Authenticated):
-        return reached, None, None, None, None
-    raise TypeError(f"not a stage of a call: {type(reached).__name__}")
-
-
-def _claim(text: str, inbound: Inbound) -> str:
-    """What a client says of itself, unless it says its own token."""
-    return "[withheld]" if carries_credential(text.encode(), inbound) else text
+    def _kept(self, routed: Routed | None, allowed: Allowed | None) -> tuple[bytes | None, bytes | None]:
+        """Arguments and question of a call that was refused before they were made fit for a record."""
+        if routed is None:
+            return None, None
+        recorded = recordable(self._redactors.rules, routed, allowed)
+        return strict.canonical(recorded), question(allowed, recorded) if allowed else None
 
 
 def _known(server: str, snapshot: Snapshot) -> str:
@@ -289,13 +296,5 @@ def _known(server: str, snapshot: Snapshot) -> str:
     return server if server in snapshot.registry.servers else ""
 
 
-def _canonical(routed: Routed | None) -> bytes | None:
-    return strict.canonical(routed.arguments) if routed else None
-
-
 def _digest(value: bytes) -> str:
     return hashlib.sha256(value).hexdigest()
-
-
-def _risk(sensitivity: str) -> Severity:
-    return "MEDIUM" if sensitivity in {"high", "critical"} else "LOW"

@@ -1,63 +1,173 @@
-"""Stages 5 and 7: what an allow obliges to, on the way out and on the way back.
+"""What may not travel: the redactors of one configuration, chosen for each way that a text can take.
 
-An obligation that cannot be met refuses the call before anything is sent. Detectors and masking join here.
+Towards a client everything configured is taken out, and what policy demands on top. Towards a server only
+what policy demands is, and addresses that are not allowed: a token may be meant for that server, and rules
+of destination refuse it where it is not. Into the record goes nothing that any detector knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-from airlock.core.clock import Clock
-from airlock.core.errors import Effect, Fault, Refused, Stage, UpstreamFault
-from airlock.gateway.answer import server_info
-from airlock.mcp import eras, headers, jsonrpc, results, strict
-from airlock.model.call import Allowed, Inbound, Redacted, Reply
-from airlock.model.upstream import UpstreamAnswer, UpstreamRequest
+import msgspec
+
+from airlock.core.config import RedactionSection
+from airlock.core.errors import Refused, Stage
+from airlock.mcp.strict import canonical, is_array, is_object
+from airlock.model.call import Allowed, Findings, Inbound, Routed
+from airlock.model.decision import Obligations
+from airlock.redaction.detectors import NAMES
+from airlock.redaction.rewrite import Redactor
+from airlock.redaction.scan import Scanner
+from airlock.redaction.urls import UrlRule
 
 SECRET_LEAST = 16
 """Bytes of a token below which a hit means nothing; real signatures have 86 and more."""
 
-MAX_RESULT = 16 * 1024 * 1024
-"""Bytes of a result that may reach a client, whatever policy says."""
+MASKED = "[MASKED]"
+
+MAX_LABELS = 2
+"""Labels of a blocked host that the record names: those before them may spell the secret."""
+
+MAX_HOSTS = 10
+"""Blocked hosts that the record of one call names."""
+
+MAX_MADE = 64
+"""Redactors that are kept. Policies demand a few different sets; one that makes them up finds no end."""
+
+BINARY = ("private_key", "aws_key", "github_token", "slack_token", "jwt")
+"""Detectors whose shapes do not turn up in pictures by chance."""
+
+_decode = msgspec.json.decode
+_encode = msgspec.json.encode
 
 
-def redact_request(clock: Clock, progress: Callable[[], str]) -> Callable[[Allowed], Redacted]:
-    """The stage; `progress` makes gateway-unique progress tokens."""
+class Rules:
+    """What one configuration takes out. Replaced as a whole; its redactors are made when first asked for."""
 
-    def stage(allowed: Allowed) -> Redacted:
-        obligations = allowed.decision.obligations
-        if obligations.redact or obligations.mask_arguments:
+    def __init__(self, section: RedactionSection) -> None:
+        self._detectors: tuple[str, ...] = section.detectors
+        self._destinations = section.destinations
+        self._urls = UrlRule(section.url_allow) if section.url_allow else None
+        self._made: dict[tuple[frozenset[str], bool], Redactor | None] = {}
+        self.leaving = self._redactor(self._detectors)
+        """For what a client gets; None where nothing is taken out."""
+        self.lasting = self._redactor((*self._detectors, *self._destinations))
+        """For what a record keeps."""
+        self.texts = self._redactor(self._detectors, urls=False)
+        """For members of a schema, where an address is a name and leads nowhere."""
+        kept = tuple(name for name in BINARY if name in self._detectors)
+        self.binary = Scanner(kept) if kept else None
+
+    def result(self, demanded: tuple[str, ...]) -> Redactor | None:
+        """For the answer to a call whose policy demands these detectors. They can only add."""
+        return self._redactor((*self._detectors, *demanded)) if demanded else self.leaving
+
+    def request(self, demanded: tuple[str, ...]) -> Redactor | None:
+        """For the arguments that are sent, whose policy demands these detectors."""
+        return self._redactor(demanded) if demanded or self._urls else None
+
+    def covers(self, demanded: tuple[str, ...]) -> bool:
+        """Whether what `lasting` finds nothing in is clean for these detectors, too."""
+        return not set(demanded) - {*self._detectors, *self._destinations}
+
+    def astray(self, server: str) -> Redactor | None:
+        """For what may be sent to some server, but not to this one."""
+        return self._redactor(
+            tuple(name for name, servers in self._destinations.items() if server not in servers), urls=False
+        )
+
+    def _redactor(self, detectors: tuple[str, ...], *, urls: bool = True) -> Redactor | None:
+        """Raises `Refused` for a detector that there is not: policy asks for what cannot be done."""
+        key = (frozenset(detectors), urls)
+        with suppress(KeyError):  # not asked first: the thread of large messages may clear in between
+            return self._made[key]
+        if key[0].difference(NAMES):
             raise Refused(
                 Stage.REDACT, 50001, "obligation_failed",
                 "Policy asks for a redaction that this gateway cannot carry out, so the call is refused.",
             )  # fmt: skip
-        routed = allowed.admitted.routed
-        arguments = strict.canonical(routed.arguments)
-        if carries_credential(arguments, routed.identified.caller.inbound):
-            raise Refused(
-                Stage.REDACT, 40301, "policy_denied",
-                "The arguments hold the caller's own access token, which never travels to a server.",
-                policy_reason="credential_in_arguments",
-            )  # fmt: skip
-        params: dict[str, Any] = {"name": routed.tool.name, "arguments": routed.arguments}
-        meta = routed.identified.message.params.get("_meta")
-        if isinstance(meta, dict) and "progressToken" in meta:
-            params["_meta"] = {"progressToken": progress()}
-        return Redacted(
-            allowed=allowed,
-            request=UpstreamRequest(
-                method="tools/call",
-                params=params,
-                name=routed.tool.name,
-                param_headers=headers.render_param_headers(routed.tool.param_headers, routed.arguments),
-                principal_key=routed.identified.caller.principal.key,
-                deadline=clock.monotonic() + routed.server.entry.timeout,
-            ),
-            arguments=arguments,
-        )
+        if len(self._made) >= MAX_MADE:
+            self._made.clear()
+        rule = self._urls if urls else None
+        chosen = tuple(name for name in NAMES if name in key[0])
+        made = Redactor(Scanner(chosen), rule) if chosen or rule else None
+        self._made[key] = made
+        return made
 
-    return stage
+    def record(
+        self, arguments: dict[str, Any], masked: tuple[str, ...] = (), demanded: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
+        """The arguments as a record may keep them; the same object where all of them may be kept.
+
+        `masked`, `demanded`: members and detectors that policy asks for; it may ask for ones that there are
+        not.
+        """
+        lasting = self.lasting
+        if not self.covers(demanded):
+            known = (name for name in demanded if name in NAMES)
+            lasting = self._redactor((*self._detectors, *self._destinations, *known))
+        kept: Any = arguments if lasting is None else lasting.value(arguments)[0]
+        return mask(kept, frozenset(masked)) if masked else kept
+
+    def claim(self, text: str) -> str:
+        """What somebody says of themselves, as a record may keep it."""
+        return text if self.lasting is None else self.lasting.text(text)[0]
+
+
+class Redactors:
+    """The rules in force. Replaced when the configuration is; one call may see both, each whole."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+
+
+def mask(value: Any, names: frozenset[str]) -> Any:
+    """The value with `[MASKED]` in place of every member of one of these names, at any depth."""
+    if is_object(value):
+        return {key: MASKED if key in names else mask(below, names) for key, below in value.items()}
+    if is_array(value):
+        return [mask(below, names) for below in value]
+    return value
+
+
+def question(allowed: Allowed, recorded: dict[str, Any]) -> bytes:
+    """The question that policy answered, with the arguments as the record keeps them."""
+    if recorded is allowed.admitted.routed.arguments:
+        return allowed.question
+    return _encode({**_decode(allowed.question), "arguments": recorded})
+
+
+def summary(found: Findings) -> dict[str, Any]:
+    """What a record says of that which was taken out: no value, and of an address only where it led."""
+    said: dict[str, Any] = {"detectors": dict(sorted(found.counts.items()))}
+    hosts = shown_hosts(found.hosts)
+    if hosts:
+        said["hosts"] = hosts
+    if found.withheld:
+        said["structured_content"] = "left_out"
+    return said
+
+
+def shown_hosts(hosts: set[str]) -> list[str]:
+    """Blocked hosts as a record may name them: the domain that was registered, not what stands before it."""
+    return sorted({_shown(host) for host in hosts if host})[:MAX_HOSTS]
+
+
+def _shown(host: str) -> str:
+    labels = host.split(".")
+    if len(labels) <= MAX_LABELS or labels[-1].isdecimal() or ":" in host:
+        return host
+    return ".".join(("*", *labels[-MAX_LABELS:]))
+
+
+def recordable(rules: Rules, routed: Routed, allowed: Allowed | None) -> dict[str, Any]:
+    """The arguments of a call that was not sent, as a record may keep them: none with the caller's token."""
+    if carries_credential(canonical(routed.arguments), routed.identified.caller.inbound):
+        return {}
+    asked = allowed.decision.obligations if allowed else Obligations()
+    return rules.record(routed.arguments, asked.mask_arguments, asked.redact)
 
 
 def carries_credential(text: bytes, inbound: Inbound) -> bool:
@@ -65,42 +175,3 @@ def carries_credential(text: bytes, inbound: Inbound) -> bool:
     token = (inbound.headers.get("authorization") or "").rpartition(" ")[2].encode()
     secret = token.rpartition(b".")[2]
     return len(secret) >= SECRET_LEAST and secret in text
-
-
-def redact_response(call: Redacted, answer: UpstreamAnswer) -> Reply:
-    """The reply in the client's shape. Raises `Fault` where the result may not or cannot be passed on."""
-    routed = call.allowed.admitted.routed
-    identified = routed.identified
-    client = identified.client
-    request_id = identified.id
-    if answer.error is not None:
-        upstream_modern = answer.era in eras.MODERN
-        error = results.map_error(answer.error, client_modern=client.modern, upstream_modern=upstream_modern)
-        body = jsonrpc.error(request_id, error["code"], error["message"], error.get("data"))
-        return _bounded(call, Reply(body=body, is_error=True, upstream_bytes=answer.size))
-    result = answer.result
-    if result is None or request_id is None:
-        raise UpstreamFault.protocol("neither result nor error")
-    if result.get("resultType", "complete") != "complete":
-        raise UpstreamFault.protocol(f"result of type {result['resultType']!r}, which was not asked for")
-    result = results.without_ours(result)
-    shaped = (
-        results.to_modern(result, server_info=server_info(identified), cacheable=False)
-        if client.modern
-        else results.to_legacy(result, client.version)
-    )
-    is_error = shaped.get("isError") is True
-    body = jsonrpc.result(request_id, shaped)
-    return _bounded(call, Reply(body=body, is_error=is_error, upstream_bytes=answer.size))
-
-
-def _bounded(call: Redacted, reply: Reply) -> Reply:
-    """The reply, if it is no larger than policy and the gateway allow: an error carries data as well."""
-    demanded = call.allowed.decision.obligations.max_result_bytes
-    limit = MAX_RESULT if demanded is None else min(demanded, MAX_RESULT)
-    if len(reply.body) > limit:
-        raise Fault(
-            Stage.REDACT, 50001, "obligation_failed",
-            f"The result is larger than the {limit} bytes that may be passed on.", effect=Effect.POSSIBLE,
-        )  # fmt: skip
-    return reply

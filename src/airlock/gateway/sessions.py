@@ -46,11 +46,18 @@ def unknown_session(reason: str = "session_unknown") -> Rejected:
     return Rejected(404, -32600, reason, "Unknown session: send `initialize` again.")
 
 
+def anybody(caller: Authenticated) -> None:
+    """Nobody is contained."""
+
+
 class Sessions:
     """Opens and mints session ids. Stateless: any worker can do it."""
 
-    def __init__(self, sealer: Sealer) -> None:
+    def __init__(self, sealer: Sealer, permit: Callable[[Authenticated], None] = anybody) -> None:
+        """`permit` raises for a caller who is contained: that is said before a session is, because an
+        unknown session asks its client to begin another one."""
         self._sealer = sealer
+        self.permit = permit
 
     def mint(self, caller: Authenticated, version: str, now: float) -> tuple[str, str]:
         """A new session for this caller: its sealed id (visible ASCII) and the random part of it."""
@@ -67,6 +74,13 @@ class Sessions:
     def open(self, text: str, caller: Authenticated, now: float) -> Session:
         """The session of this caller. Raises `Rejected` 404 for anything else."""
         try:
+            return self._opened(text, caller, now)
+        except Rejected:
+            self.permit(caller)
+            raise
+
+    def _opened(self, text: str, caller: Authenticated, now: float) -> Session:
+        try:
             session = _decode(self._sealer.open(_PURPOSE, text))
         except (SealBroken, msgspec.DecodeError) as broken:
             raise unknown_session() from broken
@@ -79,6 +93,9 @@ class Sessions:
         )
         if not fits:
             raise unknown_session()
+        index = caller.snapshot.leases.index
+        if index is not None and index.session(session.sid, now) is not None:
+            raise unknown_session("session_terminated")
         return session
 
 
@@ -120,6 +137,7 @@ class EndSession:
         try:
             try:
                 reached = caller = self._authenticate(inbound)
+                self._sessions.permit(caller)
                 session = self._sessions.open(named_session(inbound), caller, self._clock.wall())
                 if not await self._end(session.sid, float(session.exp)):
                     raise unknown_session()

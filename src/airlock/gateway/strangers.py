@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import msgspec
 
 from airlock.core.clock import Clock
-from airlock.core.errors import AuditFault, Fault, Refused
+from airlock.core.errors import AuditFault, Fault, Refused, Unauthenticated
 from airlock.model.call import Inbound
 from airlock.model.entry import Event, Personal, Receipt
 
@@ -27,6 +28,10 @@ MAX_NETWORKS = 1024
 bounded."""
 
 _ELSEWHERE = "0.0.0.0/0"
+
+
+_ACTIONS = {"rate_limited": "rate_limit_hit", "contained": "security_violation"}
+"""What was tried, where it was not to prove who one is."""
 
 
 class Log(Protocol):
@@ -45,14 +50,22 @@ class Aggregate(msgspec.Struct, kw_only=True):
 class Strangers:
     """Holds the open windows of one worker. Used on the event loop only."""
 
-    def __init__(self, *, log: Log, clock: Clock) -> None:
+    def __init__(self, *, log: Log, clock: Clock, failed: Callable[[str], None] = lambda _: None) -> None:
+        """`failed` hears every address whose credential did not count."""
         self._log = log
         self._clock = clock
+        self._failed = failed
         self._open: dict[tuple[str, str], Aggregate] = {}
 
     async def refused(self, inbound: Inbound, failure: Refused | Fault) -> None:
         """Record one refusal or failure: durable at once if it is the first of its window, else counted."""
-        network = network_of(inbound.source_ip)
+        if isinstance(failure, Unauthenticated):
+            self._failed(inbound.source_ip)
+        await self.turned_away(inbound.source_ip, failure)
+
+    async def turned_away(self, source_ip: str, failure: Refused | Fault) -> None:
+        """The same for an address whose request nobody looked at."""
+        network = network_of(source_ip)
         key = (network, failure.reason)
         if key not in self._open and len(self._open) >= MAX_NETWORKS:
             key = (_ELSEWHERE, failure.reason)
@@ -62,7 +75,7 @@ class Strangers:
             return
         self._open[key] = window = Aggregate(
             until=self._clock.monotonic() + WINDOW,
-            source_ip=inbound.source_ip,
+            source_ip=source_ip,
             decision="deny" if isinstance(failure, Refused) else "error",
         )
         try:
@@ -103,7 +116,7 @@ class Strangers:
         await self._log.seal(
             Event(
                 event_type="auth",
-                action="token_validate",
+                action=_ACTIONS.get(reason, "token_validate"),
                 decision=window.decision,
                 reason=reason,
                 severity="MEDIUM",

@@ -52,6 +52,8 @@ def challenge(refusal: Unauthenticated, resource: str) -> str:
     where = ("resource_metadata", resources.metadata_url(resource))
     if refusal.error is None:
         return _bearer(where, ("scope", " ".join(SUPPORTED)))
+    if refusal.error == "insufficient_user_authentication":
+        return step_up(resource, acr_values=refusal.acr_values, max_age=refusal.max_age)
     error = ("error", refusal.error)
     text = ("error_description", refusal.text)
     if refusal.error == "insufficient_scope":
@@ -59,12 +61,14 @@ def challenge(refusal: Unauthenticated, resource: str) -> str:
     return _bearer(where, ("scope", " ".join(SUPPORTED)), error, text)
 
 
-def step_up(resource: str, *, acr_values: tuple[str, ...], max_age: int) -> str:
+def step_up(resource: str, *, acr_values: tuple[str, ...], max_age: int | None) -> str:
     """The `WWW-Authenticate` value where the login is too old or too weak (RFC 9470 section 3)."""
+    needed = (("acr_values", " ".join(acr_values)),) if acr_values else ()
+    recent = (("max_age", str(max_age)),) if max_age is not None else ()
     return _bearer(
         ("error", "insufficient_user_authentication"),
-        ("acr_values", " ".join(acr_values)),
-        ("max_age", str(max_age)),
+        *needed,
+        *recent,
         ("resource_metadata", resources.metadata_url(resource)),
     )
 

@@ -69,9 +69,9 @@ class Period(msgspec.Struct, frozen=True):
     def check(self, now: float) -> None:
         """Raises `Unauthenticated` outside the period."""
         if now >= self.end:
-            raise invalid(Reason.EXPIRED)
+            raise invalid(Reason.EXPIRED, expired_for_s=round(now - self.end + LEEWAY))
         if now < self.start:
-            raise invalid(Reason.NOT_YET_VALID)
+            raise invalid(Reason.NOT_YET_VALID, valid_in_s=round(self.start + LEEWAY - now))
 
 
 def read(payload: dict[str, Any]) -> Claims:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Collection
 from typing import Any, NoReturn, cast
 
 import msgspec
@@ -15,13 +16,12 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry, deserialize_compact
 
+from airlock.core import config
 from airlock.core.errors import Rejected
 from airlock.identity.refusals import Reason, invalid
 from airlock.mcp import strict
 
-ALGORITHMS = frozenset(
-    ("Ed25519", "ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
-)
+ALGORITHMS = frozenset(config.ALGORITHMS)
 """Asymmetric, and recommended or common (RFC 7518, RFC 9864). `EdDSA` is deprecated by RFC 9864."""
 
 MAX_TOKEN = 16 * 1024
@@ -31,7 +31,12 @@ Key = OKPKey | ECKey | RSAKey
 
 _PART = r"[A-Za-z0-9_-]"
 _COMPACT = re.compile(rf"({_PART}+)\.({_PART}+)\.({_PART}*)")
-_TYPES = frozenset(("at+jwt", "application/at+jwt", "jwt"))
+ACCESS = frozenset(("at+jwt", "application/at+jwt", "jwt"))
+"""Values of `typ` of access tokens (RFC 9068 section 2.1); many providers still say `JWT`."""
+
+IDENTITY = frozenset(("jwt", ""))
+"""Those of identity tokens, for which OpenID Connect asks for none."""
+
 _REFUSED_MEMBERS = {
     "jwk": Reason.KEY_EMBEDDED,
     "x5c": Reason.KEY_EMBEDDED,
@@ -48,6 +53,9 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     alg: str
     kid: str = ""
     typ: str = ""
+    x5t: str = ""
+    x5t_s256: str = msgspec.field(default="", name="x5t#S256")
+    """Thumbprints of a certificate, which some providers add. Nothing looks at them: `kid` names the key."""
 
 
 class Compact(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,12 +78,15 @@ def pin(algorithm: str, key: Key) -> tuple[str, Key]:
     return algorithm, public
 
 
-def take_apart(token: str) -> Compact:
-    """Split and parse a token. Raises `Unauthenticated` for whatever is not plainly a signed JWT."""
+def take_apart(token: str, types: Collection[str] = ACCESS) -> Compact:
+    """Split and parse a token whose `typ` is one of `types`.
+
+    Raises `Unauthenticated` for whatever is not plainly a signed JWT.
+    """
     parts = _COMPACT.fullmatch(token)
     if parts is None:
         raise invalid(Reason.MALFORMED)
-    header = _header(_members(parts[1]))
+    header = _header(_members(parts[1]), types)
     if not parts[3]:
         raise invalid(Reason.SIGNATURE_STRIPPED)
     _decode(parts[3])
@@ -92,7 +103,7 @@ def check_signature(compact: Compact, algorithm: str, key: Key) -> None:
         raise invalid(Reason.SIGNATURE) from broken
 
 
-def _header(members: dict[str, Any]) -> Header:
+def _header(members: dict[str, Any], types: Collection[str]) -> Header:
     for name, reason in _REFUSED_MEMBERS.items():
         if name in members:
             raise invalid(reason)
@@ -101,7 +112,7 @@ def _header(members: dict[str, Any]) -> Header:
         header = msgspec.convert(members, Header)
     except msgspec.ValidationError as wrong:
         raise invalid(Reason.HEADER) from wrong
-    if header.typ.lower() not in _TYPES:
+    if header.typ.lower() not in types:
         raise invalid(Reason.TYPE)
     return header
 

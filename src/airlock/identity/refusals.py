@@ -46,6 +46,8 @@ class Reason(StrEnum):
     """Valid for longer than its issuer may say, or expired before it was issued."""
     EXPIRED = "token_expired"
     NOT_YET_VALID = "token_not_yet_valid"
+    NONCE = "token_nonce"
+    """An identity token that answers another login than this one."""
     AUDIENCE = "token_audience"
     """Names an audience that its issuer may not name."""
     RESOURCE = "resource_mismatch"
@@ -53,6 +55,8 @@ class Reason(StrEnum):
     REVOKED = "token_revoked"
     SUBJECT_REVOKED = "subject_revoked"
     SCOPE = "scope_missing"
+    STEP_UP = "login_insufficient"
+    """The login is too old, or not of the kind that the server asks for."""
 
 
 def missing() -> Unauthenticated:
@@ -60,9 +64,11 @@ def missing() -> Unauthenticated:
     return Unauthenticated(401, Reason.MISSING, "An access token is required.")
 
 
-def invalid(reason: Reason) -> Unauthenticated:
-    """A credential that does not count."""
-    return Unauthenticated(401, reason, "The access token is not valid here.", error="invalid_token")
+def invalid(reason: Reason, **about: object) -> Unauthenticated:
+    """A credential that does not count; `about` is what the log says of it."""
+    refused = Unauthenticated(401, reason, "The access token is not valid here.", error="invalid_token")
+    refused.about.update(about)
+    return refused
 
 
 def insufficient(scopes: tuple[str, ...]) -> Unauthenticated:
@@ -73,4 +79,16 @@ def insufficient(scopes: tuple[str, ...]) -> Unauthenticated:
         "The access token lacks a scope that this operation needs.",
         error="insufficient_scope",
         scopes=scopes,
+    )
+
+
+def too_weak(acr_values: tuple[str, ...], max_age: int) -> Unauthenticated:
+    """A credential that counts, behind a login that does not suffice here (RFC 9470); `max_age` 0: any."""
+    return Unauthenticated(
+        401,
+        Reason.STEP_UP,
+        "This needs a more recent or a stronger login.",
+        error="insufficient_user_authentication",
+        acr_values=acr_values,
+        max_age=max_age or None,
     )

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 import msgspec
 
@@ -24,6 +25,11 @@ from airlock.model.snapshot import Keys, Revocations
 
 CACHE_TOKENS = 10_000
 """Tokens remembered by one process: about 2 KiB each."""
+
+SHOWN = 128
+"""Characters of a claim that a log line repeats."""
+
+_OUTSIDE = frozenset((Reason.EXPIRED, Reason.NOT_YET_VALID))
 
 _BEARER = re.compile(r"bearer(?: +(.*))?", re.IGNORECASE | re.DOTALL)
 _CREDENTIAL = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -43,6 +49,8 @@ class Issuer(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds between `iat` and `exp`."""
     auth: str
     """The word for `Principal.auth`."""
+    read: Callable[[dict[str, Any]], said.Claims] = said.read
+    """Its payloads as typed claims. Raises `Unauthenticated`."""
 
     def may_name(self, audience: str) -> bool:
         """Whether a token of this issuer may be meant for this audience too."""
@@ -72,8 +80,16 @@ def bearer(authorization: str | None) -> str:
 class Verifier:
     """Verifies tokens of configured issuers."""
 
-    def __init__(self, *, issuers: Iterable[Issuer], cache_tokens: int = CACHE_TOKENS) -> None:
+    def __init__(
+        self,
+        *,
+        issuers: Iterable[Issuer],
+        unknown_key: Callable[[str], None] = lambda _: None,
+        cache_tokens: int = CACHE_TOKENS,
+    ) -> None:
+        """`unknown_key` is told of every issuer for which a key was named that is not pinned."""
         self._issuers: Mapping[str, Issuer] = {issuer.identifier: issuer for issuer in issuers}
+        self._unknown_key = unknown_key
         self._cache_tokens = cache_tokens
         self._known: dict[bytes, _Verified] = {}
 
@@ -101,11 +117,14 @@ class Verifier:
             self._remember(digest, verified)
         try:
             verified.lasts.check(now)  # 2
-        except Unauthenticated:
-            self._known.pop(digest, None)
+            _check_route(verified.principal, audience)  # 3
+            _check_revocations(verified, revocations)  # 4
+        except Unauthenticated as refused:
+            if refused.reason in _OUTSIDE:
+                self._known.pop(digest, None)
+            principal = verified.principal
+            refused.about.update(_names(principal.issuer, verified.kid, list(principal.audience)))
             raise
-        _check_route(verified.principal, audience)  # 3
-        _check_revocations(verified, revocations)  # 4
         return verified.principal
 
     @property
@@ -123,14 +142,23 @@ class Verifier:
         5 the claims, now trusted: types, period, audiences that the issuer may name
         """
         compact = jws.take_apart(token)  # 1
+        try:
+            return self._trusted(compact, keys, now)
+        except Unauthenticated as refused:
+            payload = compact.payload
+            refused.about.update(_names(payload.get("iss"), compact.header.kid, payload.get("aud")))
+            raise
+
+    def _trusted(self, compact: jws.Compact, keys: Keys, now: float) -> _Verified:
         issuer = self._issuer(compact.payload.get("iss"))  # 2
         pinned = keys.issuers.get(issuer.identifier, {}).get(compact.header.kid)  # 3
         if pinned is None:
+            self._unknown_key(issuer.identifier)
             raise invalid(Reason.KEY_UNKNOWN)
         jws.check_signature(compact, *pinned)  # 4
-        claims = said.read(compact.payload)  # 5
+        claims = issuer.read(compact.payload)  # 5
         lasts = said.period(claims, max_lifetime=issuer.max_lifetime, now=now)
-        principal = said.principal(claims, lasts, token=token, auth=issuer.auth)
+        principal = said.principal(claims, lasts, token=compact.text, auth=issuer.auth)
         if not all(issuer.may_name(audience) for audience in principal.audience):
             raise invalid(Reason.AUDIENCE)
         return _Verified(
@@ -152,6 +180,13 @@ class Verifier:
         while len(self._known) >= self._cache_tokens:
             del self._known[next(iter(self._known))]
         self._known[digest] = verified
+
+
+def _names(issuer: object, kid: str, audience: object) -> dict[str, object]:
+    """What the log may say of a token. It is its sender's text until the signature is checked: cut short."""
+    named: list[object] = list(cast("list[object]", audience)) if isinstance(audience, list) else [audience]
+    aud = [text[:SHOWN] for text in named[:4] if isinstance(text, str)]
+    return {"iss": issuer[:SHOWN] if isinstance(issuer, str) else "", "kid": kid[:SHOWN], "aud": aud}
 
 
 def _still_pinned(verified: _Verified, keys: Keys) -> bool:

@@ -12,6 +12,10 @@ SERVER = re.compile(r"[a-z][a-z0-9-]{0,30}")
 """A server id; use `fullmatch`."""
 
 SEPARATOR = "__"
+
+FIND = "airlock__find_tools"
+"""The gateway's own tool, where it offers one."""
+
 MAX_NAME = 128
 """Longest tool name that MCP clients are expected to accept (MCP 2025-11-25, tool names)."""
 

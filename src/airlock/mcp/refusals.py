@@ -17,9 +17,11 @@ from airlock.core.errors import Effect, Fault, Refused, Rejected, Unauthenticate
 
 REFUSAL_KEY = "dev.airlock/refusal"
 
+CONTAINED = 40302
+
 REASONS: Mapping[int, str] = {
     40301: "policy_denied",
-    40302: "contained",
+    CONTAINED: "contained",
     40303: "approval_required",
     40304: "approval_denied",
     40901: "definition_not_approved",
@@ -131,8 +133,18 @@ def http_status(error: Refused | Fault) -> int:
     return 403 if kind == "address" or kind in WIDE_SCOPES else 200
 
 
+def is_contained(error: Refused | Fault) -> bool:
+    """Whether containment is the reason."""
+    return error.code == CONTAINED
+
+
+def is_blocked(error: Refused | Fault) -> bool:
+    """Whether the caller's address is blocked: it learns no more, and keeps no connection."""
+    return _scope_kind(error) == "address"
+
+
 def _scope_kind(error: Refused | Fault) -> str:
-    if not isinstance(error, Refused) or error.code != 40302 or error.scope is None:
+    if not isinstance(error, Refused) or error.code != CONTAINED or error.scope is None:
         return ""
     return error.scope.get("kind", "")
 

@@ -8,6 +8,7 @@ Each holds the one before it; nothing is copied and nothing is changed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -84,6 +85,8 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     """3 not contained, not quarantined, definition approved, within limits."""
 
     routed: Routed
+    would_deny: str = ""
+    """What enforcing would have said of the definition, where the call is only observed."""
 
 
 class Allowed(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,6 +96,23 @@ class Allowed(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     question: bytes
     """The policy input, JSON."""
+    would_deny: str = ""
+    """What enforcing would have said first, where the call is only observed."""
+
+
+class Findings(msgspec.Struct, kw_only=True):
+    """What was taken out of the messages of one call so far, in both directions. It only grows."""
+
+    counts: dict[str, int] = msgspec.field(default_factory=dict[str, int])
+    """By detector; `url_blocked` for addresses."""
+    hosts: set[str] = msgspec.field(default_factory=set[str])
+    """Where blocked addresses lead."""
+    withheld: bool = False
+    """Structured content was left out: what was taken out of it left a hole that its schema forbids."""
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        for detector, count in counts.items():
+            self.counts[detector] = self.counts.get(detector, 0) + count
 
 
 class Redacted(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,7 +121,10 @@ class Redacted(msgspec.Struct, frozen=True, kw_only=True):
     allowed: Allowed
     request: UpstreamRequest
     arguments: bytes
-    """RFC 8785 form of the arguments that are forwarded."""
+    """RFC 8785 form of the arguments that are forwarded, less what no record may hold."""
+    question: bytes
+    """The policy input, JSON, less what no record may hold."""
+    found: Findings
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +136,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     is_error: bool = False
     """The tool itself reported an error; for the record, not for the transport."""
     upstream_bytes: int = 0
+    contained: bool = False
+    """The caller or the tool is contained: what still waits to be sent before it is not."""
 
 
 Reached = Inbound | Authenticated | Identified | Routed | Admitted | Allowed | Redacted

@@ -13,9 +13,18 @@ class HttpRequest(msgspec.Struct, frozen=True, kw_only=True):
     method: str
     path: str
     params: dict[str, str]
+    query: str = ""
+    """As sent, without the question mark; not decoded."""
+    headers: Headers = ()
+    """Names in lower case, in the order in which they came; one that came twice is here twice."""
     authorization: str | None
     source_ip: str
-    body: bytes
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """The one value of a header; None where it is missing or was sent twice."""
+        values = [value for known, value in self.headers if known == name]
+        return values[0] if len(values) == 1 else None
 
 
 class HttpResponse(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,7 +18,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[str, ...] = ()
     client_id: str = ""
     auth: str = "local"
-    """How the credential was checked: `local`, later `oidc`, `apikey`, `workload`."""
+    """How the credential was checked: `local`, `oidc` or `login`."""
     token_id: str
     """`jti`, or the truncated SHA-256 of a token without one. Personal data."""
     audience: tuple[str, ...] = ()

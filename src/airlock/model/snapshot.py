@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airlock.model.containment import Leases
 from airlock.model.server import Registry
 
 if TYPE_CHECKING:
@@ -24,12 +25,6 @@ class Revocations(msgspec.Struct, frozen=True, kw_only=True):
     """(tenant, issuer, subject)."""
     sessions: frozenset[str] = frozenset()
     version: int = 0
-
-
-class Leases(msgspec.Struct, frozen=True, kw_only=True):
-    """Active containment leases: none yet, but every row records their epoch from the first day."""
-
-    epoch: int = 0
 
 
 class Keys(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from airlock.store.schema import parts
 PINS = "pins"
 REVOCATIONS = "revocations"
 SESSIONS = "sessions"
+LEASES = "leases"
 
 
 def versions(connection: Connection) -> dict[str, int]:
@@ -32,8 +33,12 @@ class Change:
     def announce(self) -> None:
         """Let the others know, once, when this commits."""
         if not self._announced:
-            self._touch(1)
-            self._announced = True
+            self.advance()
+
+    def advance(self) -> None:
+        """The same with a version of its own each time, where several changes are told apart by it."""
+        self._touch(1)
+        self._announced = True
 
     def _touch(self, step: int) -> None:
         self.connection.execute(

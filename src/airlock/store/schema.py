@@ -78,3 +78,95 @@ ended_sessions = Table(
     Column("expires_at", Float(53), nullable=False),
 )
 """Session ids that were ended before their own end, until that end."""
+
+leases = Table(
+    "leases",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("action", Text, nullable=False),
+    Column("selector", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("expires_at", Float(53)),
+    Column("max_until", Float(53)),
+    Column("epoch", BigInteger, nullable=False),
+    Column("ended_at", Float(53)),
+    Column("ended_by", Text, nullable=False),
+    Column("end_reason", Text, nullable=False),
+    CheckConstraint("state IN ('active', 'released', 'expired')", name="leases_state"),
+)
+"""Containment leases, ended ones too. `epoch`: the version of the part in which the lease began to hold."""
+
+leases_by_state = Index("leases_by_state", leases.c.state)
+
+lease_keys = Table(
+    "lease_keys",
+    metadata,
+    Column("actor", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("lease_id", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+)
+"""Idempotency keys: whoever asks again with the same key gets the lease of the first time. `digest`: of what
+was asked."""
+
+lease_events = Table(
+    "lease_events",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("lease_id", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("chain_uid", Text),
+    Column("seq", BigInteger),
+    CheckConstraint(
+        "event IN ('lease_applied', 'lease_extended', 'lease_released', 'lease_expired')",
+        name="lease_events_event",
+    ),
+)
+"""What happened to leases. `chain_uid` and `seq`: where it stands in the audit log; absent until then."""
+
+lease_events_by_lease = Index("lease_events_by_lease", lease_events.c.lease_id)
+
+lease_events_waiting = Index(
+    "lease_events_waiting",
+    lease_events.c.n,
+    sqlite_where=text("seq IS NULL"),
+    postgresql_where=text("seq IS NULL"),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("replica", Text, primary_key=True),
+    Column("epoch", BigInteger, nullable=False),
+    Column("seen_at", Float(53), nullable=False),
+)
+"""Gateway workers, the epoch of the leases that each of them enforces, and when it last said so."""
+
+login_grants = Table(
+    "login_grants",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("login", Text, nullable=False),
+    Column("code", Text),
+    Column("refresh", Text, nullable=False),
+    Column("tokens", Text, nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    Column("ends_at", Float(53), nullable=False),
+    CheckConstraint("state IN ('claimed', 'coded', 'live', 'ended')", name="login_grants_state"),
+)
+"""Logins of OAuth clients. `claimed`: the provider's answer is being looked at. `coded`: a code waits for its
+client until `expires_at`. `live`: tokens are issued until `ends_at`. `code` and `refresh` are digests,
+`tokens` is a JSON array of `[jti, end]`."""
+
+login_code = Index("login_grants_code", login_grants.c.code, unique=True)
+login_end = Index("login_grants_end", login_grants.c.ends_at)

@@ -40,6 +40,7 @@ _WANTED = {
         b"content-encoding",
         b"transfer-encoding",
         b"keep-alive",
+        b"location",
         b"mcp-session-id",
         b"retry-after",
     )

@@ -93,6 +93,16 @@ _OUTWARD_IPV6 = ip_network("2000::/3")
 """All IPv6 addresses that are assigned to the internet."""
 
 
+class Forbidden(UpstreamFault):
+    """The guard refused an address: nothing was sent. To a caller it is a server that cannot be reached."""
+
+    @classmethod
+    def because(cls, why: str) -> Forbidden:
+        """`why` is for the log."""
+        text = "The server cannot be reached."
+        return cls(50301, "upstream_unavailable", text, detail=why, effect=Effect.NONE)
+
+
 class Origin(msgspec.Struct, frozen=True):
     """Scheme, host (lower case, without brackets) and port."""
 
@@ -136,7 +146,7 @@ def check(origin: Origin, addresses: Iterable[str], allowed: Collection[Origin] 
     """The addresses of `origin`, all of them checked. `allowed`: origins written in the local configuration.
 
     One refused address refuses the name: its owner could answer until the bad one comes first.
-    Raises `UpstreamFault` (nothing was sent).
+    Raises `Forbidden`.
     """
     checked = tuple(_parsed(text) for text in addresses)
     if not checked:
@@ -211,5 +221,5 @@ def _parsed(text: str) -> Address:
     return ip_address(text.partition("%")[0])
 
 
-def _refused(origin: Origin, why: str) -> UpstreamFault:
-    return UpstreamFault.unavailable(f"will not connect to {origin.host}: {why}", effect=Effect.NONE)
+def _refused(origin: Origin, why: str) -> Forbidden:
+    return Forbidden.because(f"will not connect to {origin.host}: {why}")

@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import ssl
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airlock.core.errors import Effect, UpstreamFault
+from airlock.core import certificates
+from airlock.core.errors import ConfigError, Effect, UpstreamFault
 from airlock.model.upstream import Notify, Offer, UpstreamAnswer, UpstreamRequest
 from airlock.upstream import dialogue, guard
 from airlock.upstream.breaker import Gate
@@ -55,13 +55,11 @@ class HttpUpstream:
         credential: Credential | None,
         clock: Clock,
         logger: FilteringBoundLogger,
-        tls: ssl.SSLContext | None = None,
         resolve: Resolve = resolve,
     ) -> None:
+        """Raises `ConfigError` where a file of `entry.tls` is not fit."""
         endpoint = guard.endpoint(entry.url or "")
         origin = endpoint.origin
-        if origin.scheme == "https" and tls is None:
-            tls = ssl.create_default_context()
         self._pinned = entry.era
         self._clock = clock
         self._log = logger.bind(server=entry.name)
@@ -70,7 +68,7 @@ class HttpUpstream:
             origin=origin,
             allowed=(origin,),
             clock=clock,
-            tls=tls if origin.scheme == "https" else None,
+            tls=_trusting(entry) if origin.scheme == "https" else None,
             resolve=resolve,
         )
         self._wire = Wire(
@@ -205,3 +203,10 @@ class HttpUpstream:
         if 400 <= reply.status < 500 and reply.status not in UNDECIDED:
             return None
         raise reply.fault or UpstreamFault.protocol(f"HTTP {reply.status}")
+
+
+def _trusting(entry: ServerEntry) -> certificates.Renewed:
+    try:
+        return certificates.upstream_renewed(entry.tls)
+    except ValueError as error:
+        raise ConfigError(f"servers.{entry.name}.tls", str(error)) from error

@@ -8,18 +8,20 @@ holds up its own server only. How many connections exist is bounded by the gate,
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-import ssl
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
+from airlock.core.certificates import Renewed
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.upstream import guard
 from airlock.upstream.connection import Connection
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Collection
 
     from airlock.core.clock import Clock
@@ -58,7 +60,7 @@ class Pool:
         origin: guard.Origin,
         allowed: Collection[guard.Origin],
         clock: Clock,
-        tls: ssl.SSLContext | None = None,
+        tls: ssl.SSLContext | Renewed | None = None,
         resolve: Resolve = resolve,
     ) -> None:
         self._origin = origin
@@ -140,17 +142,27 @@ class Pool:
         try:
             sock.setblocking(False)
             await loop.sock_connect(sock, (address, self._origin.port))
+            context = await self._context()
             _, connection = await loop.create_connection(
                 lambda: Connection(clock=self._clock, sock=sock, freed=self._keep, gone=self._forget),
                 sock=sock,
-                ssl=self._tls,
-                server_hostname=self._origin.host if self._tls else None,
+                ssl=context,
+                server_hostname=self._origin.host if context is not None else None,
             )
         except BaseException:
             sock.close()
             raise
         self._all.add(connection)
         return connection
+
+    async def _context(self) -> ssl.SSLContext | None:
+        """The context of a connection that begins now. Files that are not fit change nothing."""
+        tls = self._tls
+        if not isinstance(tls, Renewed):
+            return tls
+        with contextlib.suppress(ValueError):
+            await asyncio.to_thread(tls.renew)
+        return tls.context
 
     def _keep(self, connection: Connection) -> None:
         if len(self._idle) < IDLE_CONNECTIONS:

@@ -26,7 +26,9 @@ import uvloop
 
 from airlock.core import log as logs
 from airlock.core.clock import SYSTEM, Clock
-from airlock.core.config import ServerEntry
+from airlock.core.config import Detector, ServerEntry
+from airlock.redaction.rewrite import Redactor
+from airlock.redaction.scan import Scanner
 from airlock.upstream import census, spawn
 from airlock.upstream.frames import socket_address
 from airlock.upstream.launcher import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
@@ -49,6 +51,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     servers: tuple[ServerEntry, ...]
     log_level: Literal["debug", "info", "warn", "error"] = "info"
+    detectors: tuple[Detector, ...] = ()
+    """What is taken out of error output before it is logged."""
 
 
 class Runner:
@@ -81,6 +85,7 @@ class Runner:
         self._uid_first = uid_first
         self._max_resident = max_resident
         self._census_every = census_every
+        self._redactor: Redactor | None = None
 
     async def serve(self, listener: socket.socket, configurations: AsyncIterator[bytes]) -> None:
         """Until the configurations end or the caller cancels. On return every server has been stopped.
@@ -117,6 +122,7 @@ class Runner:
             self._log.warning("runner.configuration_refused", reason=str(problem))
             return
         logs.configure(wanted.log_level)
+        self._redactor = Redactor(Scanner(wanted.detectors)) if wanted.detectors else None
         entries = {entry.name: entry for entry in wanted.servers if entry.transport == "stdio"}
         for name in [name for name in self.servers if name not in entries]:
             del self.servers[name]
@@ -138,6 +144,7 @@ class Runner:
             clock=self._clock,
             random=random.random,
             announce=self._announce,
+            clean=self._clean,
             log=self._log,
         )
         self.servers[entry.name] = server
@@ -165,6 +172,9 @@ class Runner:
         while (uid := self._uid_first + slot % spawn.UID_COUNT) in taken:
             slot += 1
         return uid
+
+    def _clean(self, line: str) -> str:
+        return line if self._redactor is None else self._redactor.text(line)[0]
 
     def _announce(self, server: Server, event: Literal["list_changed", "state"]) -> None:
         if self.servers.get(server.entry.name, server) is not server:

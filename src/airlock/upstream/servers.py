@@ -83,8 +83,10 @@ class Server:
         clock: Clock,
         random: Callable[[], float],
         announce: Callable[[Server, Literal["list_changed", "state"]], None],
+        clean: Callable[[str], str],
         log: Log,
     ) -> None:
+        """`clean` takes out of a line of error output what no log may hold."""
         self.entry = entry
         self.state: State = "starting"
         self.reason = ""
@@ -95,6 +97,7 @@ class Server:
         self._timing = timing
         self._clock = clock
         self._announce = announce
+        self._clean = clean
         self._log = log
         self._rule = RestartRule(numbers=timing.restarts, clock=clock, random=random)
         self._child: Child | None = None
@@ -261,7 +264,7 @@ class Server:
         )
 
     def _complained(self, line: str) -> None:
-        self._log.info("upstream.stderr", server=self.entry.name, line=line)
+        self._log.info("upstream.stderr", server=self.entry.name, line=self._clean(line))
 
     def _list_changed(self) -> None:
         """Announce at once, and whatever follows shortly after as one."""

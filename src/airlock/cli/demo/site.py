@@ -139,6 +139,7 @@ def configuration(
         "data_dir": "data",
         "server": {"port": port, "public_url": url, "workers": WORKERS, "drain": "3s"},
         "policy": {"path": str(HERE / "policy")},
+        "rate_limiting": {"per_token": "6000/min", "burst": 1000, "per_ip": "60000/min"},
         "servers": [
             {
                 "name": "notes",

@@ -1,0 +1,142 @@
+"""Wiring: every door of a worker, by the part that answers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from structlog.typing import FilteringBoundLogger
+
+from airlock.api.health import HealthApi
+from airlock.api.metrics import MetricsApi
+from airlock.api.policy import World
+from airlock.app.callers import Callers
+from airlock.app.containment import Containment, in_turn
+from airlock.app.management import Management, management
+from airlock.app.management import routes as management_routes
+from airlock.app.way import Way
+from airlock.audit.writer import Writer
+from airlock.core.clock import Clock
+from airlock.core.config import Config
+from airlock.edge.clients import Clients
+from airlock.edge.doors import Doors
+from airlock.edge.endpoint import Endpoint
+from airlock.edge.routes import Application, Route
+from airlock.edge.wellknown import well_known
+from airlock.gateway.rates import Rates
+from airlock.gateway.sessions import EndSession
+from airlock.identity import resources
+from airlock.model.health import Health
+from airlock.store import sessions as ended
+from airlock.store.database import Store
+
+
+def wire(
+    *,
+    config: Config,
+    store: Store,
+    writer: Writer,
+    who: Callers,
+    way: Way,
+    containment: Containment,
+    rates: Rates,
+    health: Health,
+    health_api: HealthApi,
+    metrics: MetricsApi,
+    world: World,
+    clock: Clock,
+    log: FilteringBoundLogger,
+) -> Application:
+    """The one ASGI callable of a worker: MCP, management, logins, health, metadata."""
+
+    async def end(sid: str, expires_at: float) -> bool:
+        return await asyncio.to_thread(ended.end, store, sid=sid, expires_at=expires_at)
+
+    endpoint = Endpoint(
+        govern=way.pipeline.govern,
+        end_session=EndSession(
+            authenticate=who.authenticate,
+            sessions=way.sessions,
+            end=end,
+            record=way.record,
+            explain=way.explain,
+            clock=clock,
+        ),
+        explain=way.explain,
+        why_closed=lambda: health.why_not(besides="audit"),
+        introduce=who.authenticate.introduce,
+        known=who.authenticate.accepts,
+        clock=clock,
+        max_body=config.server.max_body,
+    )
+    managed = management(
+        config=config,
+        store=store,
+        world=world,
+        active=lambda: way.authorize.engine.revision,
+        authenticate=who.authenticate.patiently,
+        containment=containment,
+        strangers=way.strangers,
+        writer=writer,
+        clock=clock,
+        log=log,
+    )
+    logins = who.login.doors(
+        current=who.current,
+        providers=who.providers,
+        strangers=way.strangers,
+        writer=writer,
+        authenticate=who.authenticate.patiently,
+        log=log,
+    )
+    return Application(
+        routes=routes(
+            endpoint=endpoint,
+            health=health_api,
+            metrics=metrics,
+            managed=managed,
+            logins=logins,
+            public_url=config.server.public_url,
+            issuers=who.issuers,
+        ),
+        doors=Doors(
+            host=config.server.host,
+            public_url=config.server.public_url,
+            hosts=config.server.allowed_hosts,
+            origins=config.server.allowed_origins,
+        ),
+        clients=Clients(config.server.trusted_proxies),
+        admit=in_turn(containment.address, rates.address),
+        turned_away=way.strangers.turned_away,
+        explain=way.explain,
+        log=log,
+    )
+
+
+def routes(
+    *,
+    endpoint: Endpoint,
+    health: HealthApi,
+    metrics: MetricsApi,
+    managed: Management,
+    public_url: str,
+    issuers: tuple[str, ...],
+    logins: tuple[Route, ...] = (),
+) -> tuple[Route, ...]:
+    """Every door of a worker. What is not here does not exist."""
+    documents = well_known(public_url=public_url, issuers=issuers)
+    prefix = resources.WELL_KNOWN
+    return (
+        Route(method="GET", path="/live", auth="none", handler=health.live),
+        Route(method="GET", path="/ready", auth="none", handler=health.ready),
+        Route(method="GET", path="/health", auth="none", handler=health.health),
+        Route(method="GET", path="/metrics", auth="none", handler=metrics.metrics),
+        Route(method="GET", path=prefix, auth="none", handler=documents),
+        Route(method="GET", path=f"{prefix}/mcp", auth="none", handler=documents),
+        Route(method="GET", path=f"{prefix}/mcp/{{server}}", auth="none", handler=documents),
+        Route(method="POST", path="/mcp", auth="bearer", raw=endpoint.post),
+        Route(method="DELETE", path="/mcp", auth="bearer", raw=endpoint.delete),
+        Route(method="POST", path="/mcp/{server}", auth="bearer", raw=endpoint.post),
+        Route(method="DELETE", path="/mcp/{server}", auth="bearer", raw=endpoint.delete),
+        *logins,
+        *management_routes(managed),
+    )

@@ -1,0 +1,105 @@
+"""Wiring: the servers behind the gateway, how each is reached, and who watches them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from airlock.core.clock import Clock
+from airlock.core.config import Config, ServerEntry
+from airlock.gateway.forward import Upstream
+from airlock.gateway.watch import Drifted, Watch
+from airlock.model.server import PinState
+from airlock.model.snapshot import Current
+from airlock.store import pins
+from airlock.store.database import Store
+from airlock.upstream import credentials
+from airlock.upstream.breaker import Gate
+from airlock.upstream.frames import Event as RunnerEvent
+from airlock.upstream.http import HttpUpstream
+from airlock.upstream.stdio import StdioUpstream
+from airlock.upstream.stdio_link import RunnerLink
+
+
+def runner_socket(config: Config) -> Path:
+    """Where the runner of stdio servers listens for workers."""
+    return Path(config.data_dir) / "run" / "runner.sock"
+
+
+class Pins:
+    """The pins in the store, as the watch of one worker asks for them. Everything configured is local."""
+
+    def __init__(self, *, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def observe(
+        self, server: str, tenant: str, tools: Mapping[str, tuple[str, dict[str, Any]]]
+    ) -> Mapping[str, PinState]:
+        return pins.observe(
+            self._store, server=server, tenant=tenant, tools=tools, pin_new=True, now=self._clock.wall()
+        )
+
+
+class Connector:
+    """How a configured server is reached."""
+
+    def __init__(
+        self, *, link: RunnerLink, environ: Mapping[str, str], clock: Clock, log: FilteringBoundLogger
+    ) -> None:
+        self._link = link
+        self._environ = environ
+        self._clock = clock
+        self._log = log
+
+    def __call__(self, entry: ServerEntry) -> Upstream:
+        if entry.transport == "stdio":
+            gate = Gate(clock=self._clock)
+            return StdioUpstream(name=entry.name, link=self._link, gate=gate, clock=self._clock)
+        credential = credentials.load(entry, self._environ, warn=self._warn)
+        return HttpUpstream(entry=entry, credential=credential, clock=self._clock, logger=self._log)
+
+    def _warn(self, text: str) -> None:
+        self._log.warning("config_warning", text=text)
+
+
+class Servers(msgspec.Struct, frozen=True, kw_only=True):
+    """The servers of one worker."""
+
+    link: RunnerLink
+    watch: Watch
+    upstreams: dict[str, Upstream]
+
+
+def wire(
+    *,
+    config: Config,
+    environ: Mapping[str, str],
+    current: Current,
+    store: Store,
+    drifted: Drifted,
+    clock: Clock,
+    log: FilteringBoundLogger,
+) -> Servers:
+    """Nothing is connected yet: `watch` does that when it runs."""
+    upstreams: dict[str, Upstream] = {}
+    watch: Watch
+
+    def event(happened: RunnerEvent) -> None:
+        watch.wake(happened.server)
+
+    link = RunnerLink(path=runner_socket(config), clock=clock, on_event=event)
+    watch = Watch(
+        current=current,
+        upstreams=upstreams,
+        connect=Connector(link=link, environ=environ, clock=clock, log=log),
+        pins=Pins(store=store, clock=clock),
+        drifted=drifted,
+        clock=clock,
+        log=log,
+    )
+    return Servers(link=link, watch=watch, upstreams=upstreams)

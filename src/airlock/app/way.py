@@ -1,0 +1,132 @@
+"""Wiring: the way of a call, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+from structlog.typing import FilteringBoundLogger
+
+from airlock.app import redaction
+from airlock.app.callers import Callers
+from airlock.app.containment import in_turn
+from airlock.app.limits import spending
+from airlock.app.redaction import Redaction
+from airlock.app.servers import Servers
+from airlock.audit.writer import Writer
+from airlock.core.clock import Clock
+from airlock.core.config import Config
+from airlock.core.errors import Fault, Refused
+from airlock.core.sealed import Sealer
+from airlock.edge.problems import Problems
+from airlock.gateway.admit import Admit
+from airlock.gateway.answer import Answers
+from airlock.gateway.authorize import Authorize, Engine
+from airlock.gateway.contain import Contain
+from airlock.gateway.diet import Diet
+from airlock.gateway.forward import Forward
+from airlock.gateway.live import Live
+from airlock.gateway.observe import Observe, told
+from airlock.gateway.pipeline import Pipeline
+from airlock.gateway.rates import Rates
+from airlock.gateway.read import Read
+from airlock.gateway.record import Record
+from airlock.gateway.resolve import resolve
+from airlock.gateway.sessions import Sessions
+from airlock.gateway.step_up import step_up
+from airlock.gateway.strangers import Strangers
+from airlock.model.call import Reached, Reply
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """The stages of one worker, and the parts of them that others speak to."""
+
+    pipeline: Pipeline
+    authorize: Authorize
+    record: Record
+    strangers: Strangers
+    sessions: Sessions
+    secrets: Redaction
+    answers: Answers
+    explain: Callable[[Reached | None, Refused | Fault], Reply]
+
+
+def wire(
+    *,
+    config: Config,
+    engine: Engine,
+    sealer: Sealer,
+    writer: Writer,
+    who: Callers,
+    behind: Servers,
+    contain: Contain,
+    live: Live,
+    rates: Rates,
+    observe: Observe,
+    clock: Clock,
+    log: FilteringBoundLogger,
+) -> Way:
+    """The pipeline and its parts. `engine` belongs to the thread that calls this."""
+    authorize = Authorize(engine=engine, clock=clock, observed=observe)
+    strangers = Strangers(log=writer, clock=clock, failed=rates.stranger)
+    secrets = redaction.wire(config=config, clock=clock)
+    record = Record(
+        log=writer,
+        strangers=strangers,
+        clock=clock,
+        sealer=sealer,
+        intent=config.audit.intent,
+        inputs=config.audit.inputs,
+        all_requests=config.logging.audit_all_requests,
+        redactors=secrets.redactors,
+        announce=redaction.announcer(log),
+    )
+    sessions = Sessions(sealer, contain.who)
+    problems = Problems(public_url=config.server.public_url, conceal=authorize.conceal, clock=clock, log=log)
+    answers = Answers(
+        visible=contain.visible(authorize.visible),
+        sessions=sessions,
+        record=record,
+        clock=clock,
+        definitions=secrets.definitions,
+        diet=Diet(config.lists),
+    )
+    forward = Forward(
+        current=who.current,
+        upstreams=behind.upstreams,
+        live=live,
+        clock=clock,
+        stale=behind.watch.wake,
+        notices=secrets.response.notices,
+        unsure=contain.unsure,
+    )
+    pipeline = Pipeline(
+        authenticate=who.authenticate,
+        read=Read(
+            sessions=sessions,
+            clock=clock,
+            one_shot=config.legacy.one_shot,
+            provider_scopes=config.auth.require_scopes,
+        ),
+        permit=in_turn(contain.caller, rates.permit),
+        resolve=resolve,
+        admit=Admit(observed=observe, checks=(contain.call, step_up(clock), rates.budget)),
+        authorize=spending(authorize, rates),
+        redact_request=secrets.request,
+        forward=forward,
+        redact_response=forward.guarding(told(secrets.response)),
+        record=record,
+        owns=answers.owns,
+        answer=answers,
+        explain=problems.explain,
+    )
+    return Way(
+        pipeline=pipeline,
+        authorize=authorize,
+        record=record,
+        strangers=strangers,
+        sessions=sessions,
+        secrets=secrets,
+        answers=answers,
+        explain=problems.explain,
+    )

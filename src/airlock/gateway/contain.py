@@ -1,0 +1,148 @@
+"""Stage 3, first part: nobody and nothing that is contained gets through.
+
+The same questions are asked at every point of the way: at admission, before the call is sent, for every
+message of a stream, and before the reply. A refusal says who or what is contained and until when, and
+nothing about others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from airlock.core.clock import Clock
+from airlock.core.errors import Fault, Refused, Stage
+from airlock.gateway.serving import Serving
+from airlock.model.call import Authenticated, Identified, Routed
+from airlock.model.containment import Index
+from airlock.model.lease import Lease
+from airlock.model.principal import Principal
+from airlock.model.server import Tool
+
+Visible = Callable[[Identified, Tool], bool]
+
+SENSITIVE = frozenset({"medium", "high", "critical"})
+"""Tools that are not served by a worker that may have missed a lease."""
+
+
+LOST = "Airlock has lost its control data."
+
+
+class Contain:
+    """The checks at admission. With no lease, each is two attribute tests."""
+
+    def __init__(self, *, clock: Clock, serving: Serving) -> None:
+        self._clock = clock
+        self._serving = serving
+
+    def caller(self, identified: Identified) -> None:
+        """Raise `Refused` where the caller is contained, whatever it asks for."""
+        self.who(identified.caller)
+
+    def who(self, caller: Authenticated) -> None:
+        """The same before the message is known."""
+        if self._serving.dark:
+            raise _blind(LOST)
+        index = caller.snapshot.leases.index
+        if index is None:
+            return
+        refused = of_caller(index, caller.principal, caller.inbound.source_ip, self._clock.wall())
+        if refused is not None:
+            raise refused
+
+    def call(self, routed: Routed) -> None:
+        """Raise `Refused` where the server or the tool is contained; `Fault` where that cannot be known."""
+        unsure = self.unsure(routed)
+        if unsure is not None:
+            raise unsure
+        index = routed.identified.caller.snapshot.leases.index
+        if index is None:
+            return
+        tenant = routed.identified.caller.principal.tenant
+        refused = of_tool(index, routed.tool, tenant, self._clock.wall())
+        if refused is not None:
+            raise refused
+
+    def unsure(self, routed: Routed) -> Fault | None:
+        """Why nobody can say whether this call is contained: this worker may have missed a lease, and those
+        who gave it no longer wait for its word. None while it can be said."""
+        if self._serving.dark:
+            return _blind(LOST)
+        if self._serving.lapsed and routed.tool.sensitivity in SENSITIVE:
+            return _blind("Airlock cannot read its control data, so it serves no sensitive tool.")
+        return None
+
+    def visible(self, visible: Visible) -> Visible:
+        """`visible` without what is contained: that is in no list."""
+
+        def seen(identified: Identified, tool: Tool) -> bool:
+            index = identified.caller.snapshot.leases.index
+            if index is not None:
+                now = self._clock.wall()
+                if index.server(tool.server, now) is not None or index.tool(tool, now) is not None:
+                    return False
+            return visible(identified, tool)
+
+        return seen
+
+
+def of_address(index: Index, source_ip: str, now: float) -> Refused | None:
+    """Why nothing is served to this address, which learns no more than that; None while it is."""
+    lease = index.address(source_ip, now)
+    if lease is None:
+        return None
+    text = "Requests from this address are blocked."
+    return Refused(Stage.ADMIT, 40302, "contained", text, scope={"kind": "address"}, lease=lease.id)
+
+
+def of_caller(index: Index, principal: Principal, source_ip: str, now: float) -> Refused | None:
+    """Why this caller is served nothing; None while it is. `now` in Unix seconds."""
+    refused = of_address(index, source_ip, now)
+    if refused is not None:
+        return refused
+    lease = index.tenant(principal.tenant, now)
+    if lease is not None:
+        return _refused(lease, "This tenant is isolated.", {"kind": "tenant"}, principal.tenant)
+    lease = index.subject(principal, now)
+    if lease is not None:
+        return _refused(lease, "This identity is suspended.", {"kind": "principal"}, principal.tenant)
+    return None
+
+
+def of_tool(index: Index, tool: Tool, tenant: str, now: float) -> Refused | None:
+    """Why this tool is not called by anybody; None while it may be."""
+    lease = index.server(tool.server, now)
+    if lease is not None:
+        scope = {"kind": "server", "server": tool.server}
+        return _refused(lease, f"The server {tool.server} is out of service.", scope, tenant)
+    lease = index.tool(tool, now)
+    if lease is not None:
+        scope = {"kind": "tool", "server": tool.server, "name": tool.name}
+        return _refused(lease, f"The tool {tool.name} is in quarantine.", scope, tenant)
+    return None
+
+
+def of_credential(index: Index, principal: Principal, sid: str, now: float) -> Refused | None:
+    """Why a running call may not go on with its token or in its session; None while it may."""
+    lease = index.token(principal.token_id, now)
+    if lease is not None:
+        return _refused(lease, "The credential of this call was revoked.", {"kind": "principal"}, "")
+    lease = index.session(sid, now) if sid else None
+    if lease is not None:
+        return _refused(lease, "The session of this call was terminated.", {"kind": "session"}, "")
+    return None
+
+
+def _refused(lease: Lease, text: str, scope: dict[str, str], tenant: str) -> Refused:
+    """The incident is told only to callers of the tenant that the lease is about."""
+    ours = bool(tenant) and lease.selector.tenant == tenant
+    return Refused(
+        Stage.ADMIT, 40302, "contained", text,
+        scope=scope,
+        expires_at=lease.expires_at,
+        lease=lease.id,
+        incident=lease.incident if ours else "",
+    )  # fmt: skip
+
+
+def _blind(text: str) -> Fault:
+    return Fault(Stage.ADMIT, 50302, "control_unavailable", text, detail="serving lease", retry_after=5)

@@ -1,0 +1,135 @@
+"""Stage 7: the answer in the client's shape, less what may not leave, no larger than it may be.
+
+1 the shape of the client's era: whatever leaves is looked at, also what the gateway added for the server
+2 take out what is configured and what policy demands
+3 structured content still fits the schema that the tool declares, or is left out, which is said
+4 no larger than policy and the gateway allow
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from airlock.core.errors import UpstreamFault
+from airlock.gateway import cap
+from airlock.gateway.answer import server_info
+from airlock.gateway.channels import Cleaner
+from airlock.gateway.fit import Fit
+from airlock.gateway.redact import Redactors
+from airlock.mcp import eras, jsonrpc, results
+from airlock.mcp.jsonrpc import Id
+from airlock.mcp.strict import is_array, is_object
+from airlock.model.call import Redacted, Reply
+from airlock.model.server import Tool
+from airlock.model.upstream import UpstreamAnswer
+
+WITHHELD = (
+    "[The structured content of this result is left out: what was taken out of it leaves a hole that the "
+    "tool's output schema does not allow.]"
+)
+
+Notice = Callable[[dict[str, Any]], dict[str, Any]]
+"""From the params of a notification to those that may leave."""
+
+
+class RedactResponse:
+    """The stage, and the same for the notifications that come before the answer."""
+
+    def __init__(self, *, redactors: Redactors, fit: Fit) -> None:
+        self._redactors = redactors
+        self._fit = fit
+
+    def __call__(self, call: Redacted, answer: UpstreamAnswer) -> Reply:
+        """The reply in the client's shape. Raises `Fault` where the result may not or cannot be passed on."""
+        identified = call.allowed.admitted.routed.identified
+        demanded = call.allowed.decision.obligations.max_result_bytes
+        client, request_id = identified.client, identified.id
+        if answer.error is not None:
+            return self._error(call, answer, answer.error, request_id, demanded)
+        result = answer.result
+        if result is None or request_id is None:
+            raise UpstreamFault.protocol("neither result nor error")
+        if result.get("resultType", "complete") != "complete":
+            raise UpstreamFault.protocol("a result that is not complete, which was not asked for")
+        result = results.without_ours(result)
+        shaped = (  # 1
+            results.to_modern(result, server_info=server_info(identified), cacheable=False)
+            if client.modern
+            else results.to_legacy(result, client.version)
+        )
+        shaped = self._clean(call, shaped)  # 2, 3
+        body = cap.bounded(request_id, shaped, demanded)  # 4
+        return Reply(body=body, is_error=shaped.get("isError") is True, upstream_bytes=answer.size)
+
+    def notices(self, call: Redacted) -> Notice:
+        """For the progress notifications of one call, in their order."""
+        cleaner = self._cleaner(call)
+        return (lambda params: params) if cleaner is None else cleaner.progress()
+
+    def _error(
+        self,
+        call: Redacted,
+        answer: UpstreamAnswer,
+        said: dict[str, Any],
+        id: Id | None,
+        demanded: int | None,
+    ) -> Reply:
+        client = call.allowed.admitted.routed.identified.client
+        upstream_modern = answer.era in eras.MODERN
+        error = results.map_error(said, client_modern=client.modern, upstream_modern=upstream_modern)
+        cleaner = self._cleaner(call)
+        if cleaner is not None:
+            told = {key: value for key, value in error.items() if key != "code"}
+            error = {**error, **cleaner.value(told)}
+        body = jsonrpc.error(id, error["code"], error["message"], error.get("data"))
+        if not cap.fits(body, demanded):
+            raise cap.too_large(demanded)
+        return Reply(body=body, is_error=True, upstream_bytes=answer.size)
+
+    def _clean(self, call: Redacted, shaped: dict[str, Any]) -> dict[str, Any]:
+        cleaner = self._cleaner(call)
+        if cleaner is None:
+            return shaped
+        less = cleaner.result(shaped)
+        structured = shaped.get("structuredContent")
+        if less is shaped or structured is None or less["structuredContent"] == structured:
+            return less
+        fitting = self._fitting(call.allowed.admitted.routed.tool, structured, less["structuredContent"])
+        if fitting is not None:
+            return {**less, "structuredContent": fitting}
+        call.found.withheld = True
+        return _without_structure(less)
+
+    def _fitting(self, tool: Tool, original: Any, less: Any) -> Any:
+        """The structured content in a form that fits the tool's schema; None where there is none."""
+        for fill in (None, "[REDACTED]", ""):
+            tried = less if fill is None else _filled(original, less, fill)
+            if self._fit(tool, "outputSchema", tried):
+                return tried
+        return None
+
+    def _cleaner(self, call: Redacted) -> Cleaner | None:
+        rules = self._redactors.rules
+        redactor = rules.result(call.allowed.decision.obligations.redact)
+        return None if redactor is None else Cleaner(rules, redactor, call.found)
+
+
+def _without_structure(result: dict[str, Any]) -> dict[str, Any]:
+    """An error of the tool, because clients hold any other result without structure for a broken one."""
+    content: Any = result.get("content")
+    blocks: list[Any] = content if is_array(content) else []
+    less = {key: value for key, value in result.items() if key != "structuredContent"}
+    return {**less, "content": [*blocks, {"type": "text", "text": WITHHELD}], "isError": True}
+
+
+def _filled(original: Any, less: Any, fill: str) -> Any:
+    """`less` with `fill` for every text that differs from the original's."""
+    if is_object(less) and is_object(original):
+        return {
+            key: _filled(original[key], value, fill) if key in original else value
+            for key, value in less.items()
+        }
+    if is_array(less) and is_array(original):
+        return [_filled(old, new, fill) for old, new in zip(original, less, strict=True)]
+    return fill if isinstance(less, str) and less != original else less

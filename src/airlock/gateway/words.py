@@ -1,0 +1,64 @@
+"""The words of the rows that a call leaves: actions, reasons, severities."""
+
+from __future__ import annotations
+
+from airlock.core.errors import Fault, Refused, Rejected
+from airlock.mcp.methods import LEGACY_METHODS, MODERN_METHODS
+from airlock.model.entry import Severity
+
+ACTIONS = {
+    "tools/call": "tool_call",
+    "tools/list": "tools_list",
+    "server/discover": "discover",
+    "initialize": "initialize",
+    "ping": "ping",
+}
+"""MCP method -> word of the audit vocabulary. What has no word of its own is a `security_violation`."""
+
+METHODS = MODERN_METHODS | LEGACY_METHODS
+"""What a row names. Any other method is the caller's own text, which may hold anything."""
+
+DIFFERENTIALS = frozenset({"duplicate_key", "case_collision", "case_variant_key", "case_variant_argument"})
+"""What two parsers of one message would understand differently."""
+
+LIMITS = frozenset({"rate_limited", "budget_exhausted"})
+"""Refusals that one caller can cause without end, at no cost of its own."""
+
+ACTION_OF_REASON = {
+    **dict.fromkeys(DIFFERENTIALS, "security_violation"),
+    **dict.fromkeys(LIMITS, "rate_limit_hit"),
+    "session_unknown": "session",
+    "session_terminated": "session",
+    "session_hijack_attempt": "session",
+    "scope_missing": "token_validate",
+    "login_insufficient": "token_validate",
+}
+"""Refusals that say more of what was tried than the method does."""
+
+SEVERITY: dict[str, Severity] = {
+    "cross_tenant_attempt": "CRITICAL",
+    "session_hijack_attempt": "CRITICAL",
+    "definition_not_approved": "CRITICAL",
+    "secret_to_wrong_destination": "HIGH",
+    "audit_unavailable": "CRITICAL",
+    "internal_error": "HIGH",
+    **dict.fromkeys(DIFFERENTIALS, "HIGH"),
+    **dict.fromkeys(LIMITS, "MEDIUM"),
+    "policy_denied": "MEDIUM",
+    "contained": "MEDIUM",
+    "contained_in_flight": "MEDIUM",
+}
+"""Where it is not what follows from the decision."""
+
+
+def reason_of(failure: Refused | Fault) -> str:
+    """The stable word of a failure, with the policy's own word behind it."""
+    if isinstance(failure, Rejected) and failure.reason in DIFFERENTIALS:
+        return f"parser_differential: {failure.reason}"
+    policy = failure.policy_reason if isinstance(failure, Refused) else None
+    return f"{failure.reason}: {policy}" if policy and policy != failure.reason else failure.reason
+
+
+def risk(sensitivity: str) -> Severity:
+    """The severity of a call that was allowed, from the risk class of its tool."""
+    return "MEDIUM" if sensitivity in {"high", "critical"} else "LOW"
