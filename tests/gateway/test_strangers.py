@@ -286,9 +286,20 @@ def test_whose_credential_did_not_count_is_said_once_for_each_time() -> None:
     async def scenario() -> None:
         heard: list[str] = []
         room = Strangers(log=FakeLog([]), clock=HandClock(), failed=heard.append)
-        for failure in (refusal(), refusal(), Fault(Stage.AUTHENTICATE, -32603, "internal_error", "No.")):
+        wrong = Unauthenticated(401, "signature_invalid", "No.", error="invalid_token")
+        for failure in (wrong, wrong, Fault(Stage.AUTHENTICATE, -32603, "internal_error", "No.")):
             await room.refused(inbound(b""), failure)
         assert heard == ["192.0.2.7", "192.0.2.7"]
+
+    asyncio.run(scenario())
+
+
+def test_who_sends_no_credential_has_not_failed() -> None:
+    async def scenario() -> None:
+        heard: list[str] = []
+        room = Strangers(log=FakeLog([]), clock=HandClock(), failed=heard.append)
+        await room.refused(inbound(b""), refusal())
+        assert heard == []
 
     asyncio.run(scenario())
 

@@ -202,3 +202,8 @@ def test_it_does_not_exist_where_strangers_can_connect(host: str) -> None:
 def test_it_can_be_switched_off() -> None:
     with pytest.raises(ConfigError, match="switched off"):
         require_loopback(Config(auth=AuthSection(local_issuer=False)))
+
+
+def test_a_data_directory_that_a_key_is_made_in_first_is_its_owners_alone(tmp_path: Path) -> None:
+    LocalIssuer.open(tmp_path / "data", "http://localhost:8080")
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("data", "data/keys")] == [0o700, 0o700]

@@ -104,7 +104,8 @@ def load_or_create_keys(data_dir: Path) -> Sealer:
     try:
         return _load(path)
     except FileNotFoundError:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (data_dir, path.parent):  # `parents` alone would leave the first open to read
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _create(path)
         return _load(path)
 

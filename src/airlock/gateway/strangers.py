@@ -51,7 +51,8 @@ class Strangers:
     """Holds the open windows of one worker. Used on the event loop only."""
 
     def __init__(self, *, log: Log, clock: Clock, failed: Callable[[str], None] = lambda _: None) -> None:
-        """`failed` hears every address whose credential did not count."""
+        """`failed` hears every address whose credential did not count. Who sent none only asks where to get
+        one, as every client does at first."""
         self._log = log
         self._clock = clock
         self._failed = failed
@@ -59,7 +60,7 @@ class Strangers:
 
     async def refused(self, inbound: Inbound, failure: Refused | Fault) -> None:
         """Record one refusal or failure: durable at once if it is the first of its window, else counted."""
-        if isinstance(failure, Unauthenticated):
+        if isinstance(failure, Unauthenticated) and failure.error is not None:
             self._failed(inbound.source_ip)
         await self.turned_away(inbound.source_ip, failure)
 

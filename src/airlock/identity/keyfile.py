@@ -33,7 +33,8 @@ class _Stored(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def load_or_create(path: Path) -> OKPKey:
     """The Ed25519 key in `path`, made on first use. Raises `ConfigError` where it is not safe to use."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in (path.parent.parent, path.parent):  # `parents` alone would leave the first open to read
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     _refuse_shared(path.parent, path.parent.stat(), "chmod 700")
     if not path.exists():
         _create(path)

@@ -79,6 +79,7 @@ _SECRET_PLACES = frozenset(
         ".git-credentials",
         "id_rsa",
         "id_ed25519",
+        "secret",
         "secrets",
     ]
 )
