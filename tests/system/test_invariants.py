@@ -49,7 +49,9 @@ def gateway(
         {"name": "new", "transport": "http", "url": upstream.url},
         {"name": "old", "transport": "http", "url": old.url, "sensitivity": "low", "read_only": True},
     ]
-    with Deployment(tmp_path_factory.mktemp("invariants"), servers) as deployment:
+    # Numbers made at random look like those of cards now and then, and the record holds none of these.
+    everything = {"detectors": []}
+    with Deployment(tmp_path_factory.mktemp("invariants"), servers, redaction=everything) as deployment:
         yield deployment
 
 
