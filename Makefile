@@ -24,7 +24,7 @@ check: setup ## Format, lint, types, layers, documents, shell.
 crash: setup ## Kill processes 200 times under load, half under audit.intent: all (KILLS=N: N for each half).
 	@AIRLOCK_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest tests/system/test_crash.py -q -s -p no:randomly
 
-bench: setup ## Governed calls a second on one core, next to nginx (BENCH_SECONDS, BENCH_ROUNDS).
+bench: setup ## What a governed call costs, next to nginx (BENCH_SECONDS, BENCH_ROUNDS, BENCH_VARIANTS).
 	@$(BIN)/python bench/run.py
 
 fmt: setup ## Format, and repair what can be repaired.
@@ -40,4 +40,4 @@ lock: setup ## Resolve all dependencies anew.
 
 clean: ## Remove what setup and tests made. The data of a demo run stays.
 	rm -rf .venv .parts .cache .coverage .coverage.* .hypothesis .pytest_cache .ruff_cache .import_linter_cache
-	find src tests scripts examples -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests scripts examples bench -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,23 +1,36 @@
--- Unique arguments in every call; token, path and headers come from the environment.
-local token = os.getenv("BENCH_TOKEN")
-local name = os.getenv("BENCH_TOOL")
+-- The mix that bench/calls.py describes: a third of the calls sensitive, both eras in turn, unique arguments, and
+-- another principal in every call. BENCH_TOOL names one tool for all calls instead; BENCH_TOKENS is a file, a token a line.
+local host = "localhost:" .. os.getenv("BENCH_PORT")
+local only = os.getenv("BENCH_TOOL")
+local tokens = {}
 local count = 0
 
+function init()
+  for line in io.lines(os.getenv("BENCH_TOKENS")) do
+    tokens[#tokens + 1] = line
+  end
+end
+
 function request()
-  count = count + 1
-  local body = string.format(
-    '{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"%s","arguments":{"query":"revenue %d","limit":10},' ..
-    '"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}',
-    count, name, count)
-  return wrk.format("POST", "/mcp", {
-    ["Host"] = "localhost:" .. os.getenv("BENCH_PORT"),
-    ["Authorization"] = "Bearer " .. token,
+  local name = only or (count % 3 == 0 and "medium__search" or "low__search")
+  local headers = {
+    ["Host"] = host,
+    ["Authorization"] = "Bearer " .. tokens[count % #tokens + 1],
     ["Content-Type"] = "application/json",
     ["Accept"] = "application/json, text/event-stream",
-    ["MCP-Protocol-Version"] = "2026-07-28",
-    ["Mcp-Method"] = "tools/call",
-    ["Mcp-Name"] = name,
-  }, body)
+  }
+  local meta = ""
+  if math.floor(count / 3) % 2 == 0 then
+    headers["MCP-Protocol-Version"] = "2026-07-28"
+    headers["Mcp-Method"] = "tools/call"
+    headers["Mcp-Name"] = name
+    meta = ',"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}'
+  end
+  local body = string.format(
+    '{"jsonrpc":"2.0","id":%d,"method":"tools/call","params":{"name":"%s","arguments":{"query":"revenue %d","limit":10}%s}}',
+    count, name, count, meta)
+  count = count + 1
+  return wrk.format("POST", "/mcp", headers, body)
 end
 
 local bad = 0

@@ -77,12 +77,14 @@ opa() {
   echo "$now" >"$venv/.stamp"
 }
 
-# Programs of the system: sqlite3 asks the audit database as operators do; nginx and wrk are for measuring.
+# Programs of the system: sqlite3 asks the audit database as operators do; nginx and wrk are for measuring;
+# prometheus reads the metrics, and its promtool checks the alerts.
 debian() {
   local missing=()
   command -v sqlite3 >/dev/null || missing+=(sqlite3)
   [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || missing+=(nginx-light)
   command -v wrk >/dev/null || missing+=(wrk)
+  command -v promtool >/dev/null || missing+=(prometheus)
   if [ "${#missing[@]}" -eq 0 ]; then
     return
   fi

@@ -24,15 +24,16 @@ forbidden_path if {
 
 # An argument is one path or a list of paths; anything else is taken as it is, and then is no allowed path.
 paths contains path if {
-	some name in data.demo.files.path_arguments
-	path := input.arguments[name]
+	some name, path in input.arguments
+	name in data.demo.files.path_arguments
 	not is_array(path)
 }
 
 paths contains path if {
-	some name in data.demo.files.path_arguments
-	is_array(input.arguments[name])
-	some path in input.arguments[name]
+	some name, listed in input.arguments
+	name in data.demo.files.path_arguments
+	is_array(listed)
+	some path in listed
 }
 
 allowed_path(path) if {

@@ -42,8 +42,10 @@ class Kept:
         pass_fds: tuple[int, ...] = (),
         line_is_stdin: bool = False,
         environ: Mapping[str, str] | None = None,
+        ended: Callable[[int], None] | None = None,
     ) -> None:
-        """`environ`: the whole environment of the process; None: ours."""
+        """`environ`: the whole environment of the process; None: ours. `ended` is told the id of each process
+        that ended."""
         self.name = name
         self._command = command
         self._talk = talk
@@ -52,6 +54,7 @@ class Kept:
         self._pass_fds = pass_fds
         self._line_is_stdin = line_is_stdin
         self._environ = environ
+        self._ended = ended
         self._stopping = False
         self._process: asyncio.subprocess.Process | None = None
 
@@ -88,6 +91,8 @@ class Kept:
             code = await process.wait()
             talking.cancel()
         channel.close()
+        if self._ended is not None:
+            self._ended(process.pid)
         return code
 
     async def _started(self, line: socket.socket) -> asyncio.subprocess.Process:

@@ -32,6 +32,7 @@ from airlock.core import metrics
 from airlock.core.clock import Clock, rfc3339
 from airlock.core.config import Config
 from airlock.core.errors import ConfigError
+from airlock.core.log_store import Place, retire
 from airlock.core.settings import Loaded, environment
 from airlock.gateway.observe import unmarked
 from airlock.policy.bundle import Bundle
@@ -57,17 +58,29 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 class Supervisor:
     """One `airlock serve`."""
 
-    def __init__(self, *, plan: Plan, read_plan: Callable[[], Plan], clock: Clock, log: Logger) -> None:
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        read_plan: Callable[[], Plan],
+        relog: Callable[[Config], None],
+        clock: Clock,
+        log: Logger,
+    ) -> None:
+        """`relog` takes over the section `logging` for this process."""
         self._plan = plan
         self._read_plan = read_plan
+        self._relog = relog
         self._clock = clock
         self._log = log
         self._data = Path(plan.loaded.config.data_dir)
         self._workers: list[Kept] = []
         self._lines: dict[int, Channel] = {}
         self._active: dict[int, Message] = {}
+        self._health: dict[int, Message] = {}
         self._parts: dict[str, Message] = {}
         self._refused: Message | None = None
+        self._reloads = {"accepted": 0, "refused": 0}
         self._runner_line: Channel | None = None
         self._hangup = asyncio.Event()
         self._drain = asyncio.Event()
@@ -86,8 +99,10 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         await asyncio.to_thread(self._retire)
         clear_metrics(self._data)
+        slots = range(config.server.workers)
+        retire(Place.of(config), {"supervisor", "runner", *(f"worker-{slot}" for slot in slots)})
         runner, projector = self._runner(), self._projector()
-        self._workers = [self._worker(slot, listener, counts) for slot in range(config.server.workers)]
+        self._workers = [self._worker(slot, listener, counts) for slot in slots]
         try:
             async with asyncio.TaskGroup() as group:
                 for process in (projector, runner, *self._workers):
@@ -125,10 +140,13 @@ class Supervisor:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new plan, the running one stays
             where = error.where if isinstance(error, ConfigError) else type(error).__name__
             self._refused = {"where": where, "what": str(error), "at": rfc3339(self._clock.wall())}
+            self._reloads["refused"] += 1
             self._log.error("config_change", result="refused", error=str(error))
             self._tell_world()
             return
         self._plan, self._refused = plan, None
+        self._reloads["accepted"] += 1
+        self._relog(plan.loaded.config)
         self._log.info(
             "config_change", result="accepted", digest=plan.loaded.digest, policy=plan.bundle.revision
         )
@@ -189,6 +207,8 @@ class Supervisor:
             self._runner_line = None
 
     def _worker(self, slot: int, listener: socket.socket, counts: int) -> Kept:
+        directory = str(metrics_directory(self._data))
+
         async def talk(line: Channel) -> None:
             await self._talk_worker(slot, line)
 
@@ -202,7 +222,8 @@ class Supervisor:
             clock=self._clock,
             log=self._log,
             pass_fds=(listener.fileno(), counts),
-            environ={**environment(), metrics.DIRECTORY: str(metrics_directory(self._data))},
+            environ={**environment(), metrics.DIRECTORY: directory},
+            ended=lambda pid: metrics.gone(pid, directory),
         )
 
     async def _talk_worker(self, slot: int, line: Channel) -> None:
@@ -214,11 +235,15 @@ class Supervisor:
                 if message["op"] == "active":
                     self._active[slot] = message
                     self._tell_world()
+                elif message["op"] == "health":
+                    self._health[slot] = message
+                    self._tell_world()
                 elif message["op"] == "look":
                     self._tell_all(message)
         finally:
             self._lines.pop(slot, None)
             self._active.pop(slot, None)
+            self._health.pop(slot, None)
             self._tell_world()
 
     def _tell_world(self) -> None:
@@ -230,8 +255,10 @@ class Supervisor:
             "op": "world",
             "parts": self._parts,
             "replicas": [self._active.get(slot) for slot in range(len(self._workers))],
+            "health": [self._health.get(slot) for slot in range(len(self._workers))],
             "desired": self._plan.bundle.revision,
             "refused": self._refused,
+            "reloads": self._reloads,
         }
         self._tell_all(world)
 
@@ -260,6 +287,7 @@ def runner_message(plan: Plan) -> Message:
     return {
         "servers": unmarked(config.servers),
         "log_level": config.logging.level,
+        "log_place": Place.of(config),
         "detectors": config.redaction.detectors,
     }
 

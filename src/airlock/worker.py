@@ -13,6 +13,7 @@ import asyncio
 import base64
 import contextlib
 import gc
+import os
 import signal
 import socket
 import sys
@@ -29,9 +30,11 @@ from airlock.audit.recovery import open_log
 from airlock.audit.writer import Writer
 from airlock.channel import Channel, Message
 from airlock.core import log as logs
+from airlock.core import metrics
 from airlock.core.clock import SYSTEM, Clock, rfc3339
 from airlock.core.config import Config, ServerEntry
 from airlock.core.errors import AuditFault, Fault
+from airlock.core.log_store import KeptLines, Place
 from airlock.core.settings import environment
 from airlock.edge.server import Server, server
 from airlock.gateway import drift
@@ -64,7 +67,14 @@ class Worker:
     """One gateway process, once it knows what to run."""
 
     def __init__(
-        self, *, start: Message, line: Channel, listener: socket.socket, counts: int, clock: Clock
+        self,
+        *,
+        start: Message,
+        line: Channel,
+        listener: socket.socket,
+        counts: int,
+        kept: KeptLines,
+        clock: Clock,
     ) -> None:
         self._line = line
         self._listener = listener
@@ -74,6 +84,7 @@ class Worker:
         self._bundle = Bundle.from_bytes(base64.b64decode(start["bundle"]))
         self._counts = open_counts(counts, workers=self._config.server.workers, slot=self._slot)
         self._start = start
+        self._kept = kept
         self._log = logs.get("gateway")
         self._drain = asyncio.Event()
         self._look = asyncio.Event()
@@ -175,16 +186,21 @@ class Worker:
         world = gateway.world
         world.desired, world.replicas = message["desired"], message["replicas"]
         world.refused, world.parts = message["refused"], message["parts"]
+        world.health = message["health"]
+        world.reloads = message["reloads"]
 
     def _reload(self, gateway: Gateway, message: Message) -> None:
         """Swap the policy and the servers. The supervisor has validated both."""
         config = msgspec.convert(message["config"], Config)
         bundle = Bundle.from_bytes(base64.b64decode(message["bundle"]))
-        if bundle.revision != gateway.authorize.engine.revision:
-            gateway.authorize.engine = engine(bundle, clock=self._clock, log=self._log)
+        revision = gateway.authorize.engine.revision
+        if bundle.revision != revision or config.policy != gateway.config.policy:
+            gateway.authorize.engine = engine(bundle, config.policy, clock=self._clock, log=self._log)
+        if bundle.revision != revision:
             gateway.current.swap(policy_revision=bundle.revision)
             self._group.create_task(self._record("policy_load", "policy", bundle.revision))
-        logs.configure(config.logging.level)
+        self._kept.place = Place.of(config)
+        logs.configure(config.logging.level, kept=self._kept)
         gateway.record.all_requests = config.logging.audit_all_requests
         gateway.config, self._start = config, message
         gateway.watch.configure(config.servers)
@@ -263,9 +279,22 @@ class Worker:
 
     def _assess(self, gateway: Gateway) -> None:
         """Note the state of every component, and say what changed."""
+        changed = False
         for name, (state, reason) in self._components(gateway).items():
             if gateway.health.set(name, state, reason, rfc3339(self._clock.wall())):
+                metrics.ready(name, serving=state != "failed")
                 self._log.info("lifecycle", what="component", part=name, state=state, reason=reason)
+                changed = True
+        if changed:
+            self._line.send(
+                {
+                    "op": "health",
+                    "pid": os.getpid(),
+                    "chain_uid": self._writer.chain_uid,
+                    "ready": gateway.health.ready,
+                    "components": gateway.health.components,
+                }
+            )
 
     def _components(self, gateway: Gateway) -> dict[str, tuple[State, str]]:
         not_ready = ", ".join(self._start["not_ready"])
@@ -311,8 +340,10 @@ async def _main(line: socket.socket, listener: socket.socket, counts: int) -> No
     start = await channel.receive()
     if start is None:
         return
-    logs.configure(start["config"]["logging"]["level"])
-    await Worker(start=start, line=channel, listener=listener, counts=counts, clock=SYSTEM).run()
+    config = msgspec.convert(start["config"], Config)
+    kept = KeptLines(Place.of(config), f"worker-{start['slot']}")
+    logs.configure(config.logging.level, kept=kept)
+    await Worker(start=start, line=channel, listener=listener, counts=counts, kept=kept, clock=SYSTEM).run()
 
 
 def main(arguments: list[str]) -> int:

@@ -56,6 +56,7 @@ class Worker:
             config=Config(server=ServerSection(public_url=PUBLIC)),
             store=store,
             world=World(),
+            current=self.current,
             active=lambda: "a" * 64,
             authenticate=self._authenticate,
             containment=self.containment,

@@ -124,6 +124,20 @@ def test_the_end_of_a_process_is_told_with_its_status() -> None:
     }  # fmt: skip
 
 
+def test_each_process_that_ended_is_told_by_its_id() -> None:
+    ended: list[int] = []
+    pids: list[int] = []
+
+    async def scenario(here: Home) -> None:
+        while len(pids) < 2:
+            message = await here.said.get()
+            if message is not None:
+                pids.append(message["pid"])
+
+    home(scenario, HELLO, ended=ended.append)
+    assert ended[:2] == pids
+
+
 def test_a_stopped_process_is_gone_and_is_not_started_again() -> None:
     pids: list[int] = []
 

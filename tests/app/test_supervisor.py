@@ -50,7 +50,10 @@ def reloaded(read_plan: Callable[[], Plan]) -> list[dict[str, Any]]:
 
     async def scenario() -> list[dict[str, Any]]:
         lines = Lines()
-        await Supervisor(plan=plan(), read_plan=read_plan, clock=HandClock(), log=lines).reload()
+        told: list[Config] = []
+        clock = HandClock()
+        await Supervisor(plan=plan(), read_plan=read_plan, relog=told.append, clock=clock, log=lines).reload()
+        assert len(told) == [line["result"] for line in lines.lines].count("accepted")
         return lines.lines
 
     return asyncio.run(scenario())
@@ -136,7 +139,7 @@ def test_a_policy_survives_the_line() -> None:
 
 def test_the_runner_gets_no_more_than_it_needs() -> None:
     message = sent(runner_message(plan(replace(config(), servers=(entry("docs"),)))))
-    assert set(message) == {"servers", "log_level", "detectors"}
+    assert set(message) == {"servers", "log_level", "log_place", "detectors"}
     assert [server["name"] for server in message["servers"]] == ["docs"]
 
 

@@ -176,10 +176,33 @@ def test_status_without_a_gateway_is_that_of_the_files(config: Path, policy: Pat
     assert result.exit_code == 0
     assert result.stdout.splitlines() == [
         f"configured: {policy}, revision {load_bundle(policy).revision}",
+        "cacheable: reads input.target.read_only",
         "running: no gateway answers",
     ]
     found = answer("status", "--config", config)
     assert (found["usable"], found["running"], found["in_force"]) == (True, None, False)
+
+
+def test_check_and_status_say_why_decisions_are_not_cached(config: Path, policy: Path) -> None:
+    (policy / "a.rego").write_text("package airlock\nallow if input.arguments[input.action]\n")
+    doubt = "a.rego:2:25: a computed key: which part of `input` is read cannot be told before"
+    assert f"not cacheable: {doubt}" in run("check", "--config", config).stdout.splitlines()
+    found = answer("status", "--config", config)["cache"]
+    assert (found["cacheable"], found["reads"], found["doubts"][0]["line"]) == (False, [], 2)
+
+
+def test_status_says_how_decisions_are_cached(config: Path) -> None:
+    found = answer("status", "--config", config)["cache"]
+    assert found == {
+        "cacheable": True,
+        "reads": ["input.target.read_only"],
+        "doubts": [],
+        "ttl_s": 300.0,
+        "size": 10_000,
+    }
+    config.write_text(config.read_text().replace("policy: {", "policy: {cacheTTL: 0, "))
+    lines = run("status", "--config", config).stdout.splitlines()
+    assert "the decision cache is off: policy.cache_ttl is 0" in lines
 
 
 def test_status_says_what_is_not_enforced(config: Path) -> None:

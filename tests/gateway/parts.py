@@ -51,6 +51,7 @@ from airlock.model.call import (
     Findings,
     Identified,
     Inbound,
+    Reached,
     Redacted,
     Reply,
     Routed,
@@ -401,6 +402,7 @@ class House:
             public_url=PUBLIC,
         )
         self.stale: list[str] = []
+        self.measured: list[tuple[Reached, Reply | None, Refused | Fault | None]] = []
         tokens = itertools.count(1)
         upstreams = dict.fromkeys(self.current.get().registry.servers, self.upstream)
         self.upstreams: dict[str, Any] = upstreams
@@ -437,6 +439,7 @@ class House:
             owns=answers.owns,
             answer=answers,
             explain=self.problems.explain,
+            measure=lambda reached, reply, failure: self.measured.append((reached, reply, failure)),
         )
 
     def token(

@@ -334,3 +334,37 @@ def test_unknown_means_no(tmp_path: Path, answer: Callable[[dict[str, Any]], Any
     assert not house.upstream.requests
     assert b'"effect":"none"' in reply.body or b"Unknown tool" in reply.body
     assert house.log.deciding()[0].decision in ("deny", "error")
+
+
+def measured(house: House) -> list[tuple[str, bool, str]]:
+    """How far each measured message came, whether there is a reply, and why it failed."""
+    return [
+        (type(reached).__name__, reply is not None, failure.reason if failure else "")
+        for reached, reply, failure in house.measured
+    ]
+
+
+def test_an_answered_call_is_measured(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    reply = asyncio.run(house.govern(house.inbound(call_message())))
+    assert measured(house) == [("Redacted", True, "")]
+    assert house.measured[0][1] is reply
+
+
+def test_a_refused_call_is_measured_with_the_reason(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    house.engine.answer = no
+    asyncio.run(house.govern(house.inbound(call_message())))
+    assert measured(house) == [("Admitted", True, "policy_denied")]
+
+
+def test_a_call_whose_client_went_away_is_measured_without_a_reply(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    pipeline = failing(house.pipeline, "forward", asyncio.CancelledError, late=False)
+
+    async def scenario() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await pipeline.govern(house.inbound(call_message()), lambda _method, _params: None)
+
+    asyncio.run(scenario())
+    assert measured(house) == [("Redacted", False, "")]

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from airlock.app import doors, login
+from airlock.core import metrics
 from airlock.identity.refusals import Reason
 from airlock.mcp.refusals import REASONS
 from airlock.model.health import COMPONENTS
@@ -84,6 +85,15 @@ def test_every_route_is_documented_and_no_other() -> None:
     )
     documented = set(re.findall(r"`((?:GET|POST|PUT|DELETE|PATCH) /[^`]*)`", OPERATIONS))
     assert documented == {f"{route.method} {route.path}" for route in table}
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    standing = metrics.Standing(revisions=frozenset(), reloads={})
+    text = metrics.exposition(standing=standing).decode()
+    shown = {
+        name for name in re.findall(r"^# HELP (\S+)", text, re.MULTILINE) if not name.endswith("_created")
+    }
+    assert set(re.findall(r"^\| `(airlock_\w+)", OPERATIONS, re.MULTILINE)) == shown
 
 
 def test_every_room_is_documented() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NoReturn, cast
 
+import msgspec
 import pytest
 
 from airlock.api.door import Door
@@ -12,12 +13,15 @@ from airlock.api.health import HealthApi
 from airlock.api.leasing import Leasing
 from airlock.api.metrics import MetricsApi
 from airlock.api.policy import PolicyApi, World
+from airlock.api.status import StatusApi
 from airlock.app.doors import routes
 from airlock.app.management import behind
 from airlock.core.clock import SYSTEM
 from airlock.edge.endpoint import Endpoint
 from airlock.edge.routes import Route
 from airlock.model.health import Health
+from airlock.model.snapshot import Current
+from airlock.store.database import Store
 from tests.system.deployment import Deployment
 from tests.system.recorder import Recorder
 from tests.system.wire import send
@@ -44,11 +48,16 @@ TABLE: tuple[Route, ...] = routes(
     ),
     health=HealthApi(health=Health(components={}), clock=SYSTEM),
     metrics=MetricsApi(directory=None, clock=SYSTEM),
-    managed=behind(
-        Door(identify=_nothing, permit=_nobody, turned=_nothing, public_url="http://localhost"),
-        cast("Leasing", None),
-        PolicyApi(world=World(), active=str),
-        SYSTEM,
+    managed=msgspec.structs.replace(
+        behind(
+            Door(identify=_nothing, permit=_nobody, turned=_nothing, public_url="http://localhost"),
+            cast("Leasing", None),
+            PolicyApi(world=World(), active=str),
+            SYSTEM,
+        ),
+        status=StatusApi(
+            world=World(), store=cast("Store", None), current=cast("Current", None), clock=SYSTEM
+        ),
     ),
     public_url="http://localhost",
     issuers=("http://localhost",),
@@ -66,7 +75,9 @@ DECLARED = {
     ("DELETE", "/mcp", "bearer"),
     ("POST", "/mcp/{server}", "bearer"),
     ("DELETE", "/mcp/{server}", "bearer"),
+    ("GET", "/admin/status", "admin"),
     ("GET", "/admin/policy/status", "admin"),
+    ("GET", "/admin/routes", "admin"),
     ("POST", "/admin/security/block", "admin"),
     ("GET", "/admin/security/blocks", "admin"),
     ("DELETE", "/admin/security/blocks/{id}", "admin"),

@@ -6,6 +6,7 @@ Public like `/ready`: labels are words of ours, never a subject, a tenant, an ad
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from airlock.core import metrics
@@ -19,7 +20,15 @@ FRESH = 1.0
 class MetricsApi:
     """Answers from the files that the workers count in; without a directory, from this process."""
 
-    def __init__(self, *, directory: Path | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        directory: Path | None,
+        clock: Clock,
+        look: Callable[[], metrics.Standing | None] = lambda: None,
+    ) -> None:
+        """`look` hands over what this worker noted, and says how the whole stands."""
+        self._look = look
         self._directory = "" if directory is None else str(directory)
         self._clock = clock
         self._body = b""
@@ -30,6 +39,6 @@ class MetricsApi:
         now = self._clock.monotonic()
         if now - self._read_at >= FRESH:
             self._read_at = now
-            self._body = await asyncio.to_thread(metrics.exposition, self._directory)
+            self._body = await asyncio.to_thread(metrics.exposition, self._directory, self._look())
         headers = (("content-type", metrics.CONTENT_TYPE), ("cache-control", "no-store"))
         return HttpResponse(status=200, body=self._body, headers=headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from airlock.model.http import HttpRequest, HttpResponse, json_response
 from airlock.model.principal import Principal
@@ -15,7 +16,11 @@ class World:
         self.desired = ""
         self.replicas: list[dict[str, object] | None] = []
         self.refused: dict[str, object] | None = None
+        self.health: list[dict[str, Any] | None] = []
+        """What each worker last said of its components."""
         self.parts: dict[str, dict[str, object]] = {}
+        self.reloads: dict[str, int] = {}
+        """How many reloads there were since the start, by result."""
 
 
 class PolicyApi:

@@ -22,15 +22,16 @@ from airlock.app import callers, doors, servers, way
 from airlock.app.containment import Containment
 from airlock.app.identity import Providers
 from airlock.app.limits import limits
+from airlock.app.metering import Metering
 from airlock.app.tls import Certificates, follow_certificates
 from airlock.audit.occurrences import Facts
 from airlock.audit.writer import Writer
-from airlock.core import sealed
+from airlock.core import metrics, sealed
 from airlock.core.clock import Clock
-from airlock.core.config import Config
+from airlock.core.config import Config, PolicySection
 from airlock.core.counters import Shared
 from airlock.edge.routes import Application
-from airlock.gateway.authorize import Authorize
+from airlock.gateway.authorize import Authorize, Engine
 from airlock.gateway.forward import Upstream
 from airlock.gateway.live import Live
 from airlock.gateway.observe import Observe
@@ -40,6 +41,7 @@ from airlock.gateway.watch import Drifted, Watch
 from airlock.model.health import Health
 from airlock.model.snapshot import Current
 from airlock.policy.bundle import Bundle
+from airlock.policy.cache import DecisionCache
 from airlock.policy.embedded import EmbeddedEngine
 from airlock.store.changes import LEASES
 from airlock.store.database import FILE, Store, open_store
@@ -97,13 +99,24 @@ def facts(config: Config, digest: str) -> Facts:
     )
 
 
-def engine(bundle: Bundle, *, clock: Clock, log: FilteringBoundLogger) -> EmbeddedEngine:
-    """The policy engine of this thread; an evaluation that took too long is said."""
+def engine(bundle: Bundle, settings: PolicySection, *, clock: Clock, log: FilteringBoundLogger) -> Engine:
+    """The policy engine of this thread, behind a cache where what the policy reads is proved and
+    `policy.cache_ttl` is not 0. An evaluation that took too long is said."""
 
     def slow(seconds: float) -> None:
         log.warning("policy_slow", revision=bundle.revision, ms=round(seconds * 1000, 1))
 
-    return EmbeddedEngine(bundle, clock=clock, on_slow=slow)
+    embedded = EmbeddedEngine(bundle, clock=clock, on_slow=slow)
+    if embedded.footprint.doubts or not settings.cache_ttl:
+        return embedded
+    return DecisionCache(
+        embedded,
+        paths=embedded.footprint.paths,
+        ttl=settings.cache_ttl,
+        size=settings.cache_size,
+        clock=clock,
+        counted=metrics.decision_cached,
+    )
 
 
 def compose(
@@ -158,7 +171,7 @@ def compose(
     observe = Observe(config, clock=clock)
     stages = way.wire(  # 3
         config=config,
-        engine=engine(bundle, clock=clock, log=log),
+        engine=engine(bundle, config.policy, clock=clock, log=log),
         sealer=sealer,
         writer=writer,
         who=who,
@@ -176,6 +189,11 @@ def compose(
     reloaded: list[Reloaded] = [observe.take_over, lambda config: rates.configure(config.rate_limiting)]
     reloaded += [stages.secrets.reload, stages.answers.reload]
 
+    metering = Metering(
+        writer=writer, world=world, active=lambda: stages.authorize.engine.revision, clock=clock
+    )
+    background.append(metering.run)
+
     tls = follow_certificates(config.server.tls, log)
     if tls is not None:
         background.append(tls.follow)
@@ -192,7 +210,7 @@ def compose(
         rates=rates,
         health=health,
         health_api=health_api,
-        metrics=MetricsApi(directory=metrics_directory(data), clock=clock),
+        metrics=MetricsApi(directory=metrics_directory(data), clock=clock, look=metering.look),
         world=world,
         clock=clock,
         log=log,

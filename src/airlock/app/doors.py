@@ -9,9 +9,10 @@ from structlog.typing import FilteringBoundLogger
 from airlock.api.health import HealthApi
 from airlock.api.metrics import MetricsApi
 from airlock.api.policy import World
+from airlock.app import metering
 from airlock.app.callers import Callers
 from airlock.app.containment import Containment, in_turn
-from airlock.app.management import Management, management
+from airlock.app.management import Management, inventory, management
 from airlock.app.management import routes as management_routes
 from airlock.app.way import Way
 from airlock.audit.writer import Writer
@@ -21,6 +22,7 @@ from airlock.edge.clients import Clients
 from airlock.edge.doors import Doors
 from airlock.edge.endpoint import Endpoint
 from airlock.edge.routes import Application, Route
+from airlock.edge.slow import watched
 from airlock.edge.wellknown import well_known
 from airlock.gateway.rates import Rates
 from airlock.gateway.sessions import EndSession
@@ -52,16 +54,18 @@ def wire(
         return await asyncio.to_thread(ended.end, store, sid=sid, expires_at=expires_at)
 
     endpoint = Endpoint(
-        govern=way.pipeline.govern,
-        end_session=EndSession(
-            authenticate=who.authenticate,
-            sessions=way.sessions,
-            end=end,
-            record=way.record,
-            explain=way.explain,
-            clock=clock,
+        govern=watched(way.pipeline.govern, clock=clock, log=log),
+        end_session=metering.counted(
+            EndSession(
+                authenticate=who.authenticate,
+                sessions=way.sessions,
+                end=end,
+                record=way.record,
+                explain=way.explain,
+                clock=clock,
+            )
         ),
-        explain=way.explain,
+        explain=metering.refused(way.explain),
         why_closed=lambda: health.why_not(besides="audit"),
         introduce=who.authenticate.introduce,
         known=who.authenticate.accepts,
@@ -72,6 +76,7 @@ def wire(
         config=config,
         store=store,
         world=world,
+        current=who.current,
         active=lambda: way.authorize.engine.revision,
         authenticate=who.authenticate.patiently,
         containment=containment,
@@ -125,7 +130,7 @@ def routes(
     """Every door of a worker. What is not here does not exist."""
     documents = well_known(public_url=public_url, issuers=issuers)
     prefix = resources.WELL_KNOWN
-    return (
+    table = (
         Route(method="GET", path="/live", auth="none", handler=health.live),
         Route(method="GET", path="/ready", auth="none", handler=health.ready),
         Route(method="GET", path="/health", auth="none", handler=health.health),
@@ -140,3 +145,4 @@ def routes(
         *logins,
         *management_routes(managed),
     )
+    return (*table, inventory(managed.door, table))

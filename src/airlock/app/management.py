@@ -9,9 +9,11 @@ import msgspec
 
 from airlock.api.blocks import BlocksApi
 from airlock.api.door import BODY, Door, Guarded
+from airlock.api.inventory import InventoryApi, Listed
 from airlock.api.leases import LeasesApi
 from airlock.api.leasing import Leasing
 from airlock.api.policy import PolicyApi, World
+from airlock.api.status import StatusApi
 from airlock.app.containment import Containment
 from airlock.core import ids, metrics
 from airlock.core.clock import SYSTEM, Clock
@@ -24,6 +26,7 @@ from airlock.model.call import Authenticated, Inbound
 from airlock.model.entry import Event, Personal, Receipt
 from airlock.model.http import HttpRequest
 from airlock.model.principal import Principal
+from airlock.model.snapshot import Current
 from airlock.store.database import Store
 
 
@@ -34,6 +37,8 @@ class Management(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyApi
     blocks: BlocksApi
     leases: LeasesApi
+    status: StatusApi | None = None
+    """None where no gateway runs that it could tell of."""
 
 
 class Log(Protocol):
@@ -93,6 +98,7 @@ def management(
     config: Config,
     store: Store,
     world: World,
+    current: Current,
     active: Callable[[], str],
     authenticate: Callable[[Inbound], Awaitable[Authenticated]],
     containment: Containment,
@@ -118,7 +124,9 @@ def management(
     leasing = Leasing(
         store=store, trusted_proxies=config.server.trusted_proxies, look=containment.look, clock=clock
     )
-    return behind(guard, leasing, PolicyApi(world=world, active=active), clock)
+    parts = behind(guard, leasing, PolicyApi(world=world, active=active), clock)
+    status = StatusApi(world=world, store=store, current=current, clock=clock)
+    return msgspec.structs.replace(parts, status=status)
 
 
 def behind(guard: Door, leasing: Leasing, policy: PolicyApi, clock: Clock) -> Management:
@@ -138,7 +146,9 @@ def routes(parts: Management) -> tuple[Route, ...]:
         body = BODY if method in {"POST", "DELETE"} else 0
         return Route(method=method, path=path, auth="admin", handler=parts.door.guard(handle), max_body=body)
 
+    status = () if parts.status is None else (route("GET", "/admin/status", parts.status.status),)
     return (
+        *status,
         route("GET", "/admin/policy/status", parts.policy.status),
         route("POST", "/admin/security/block", parts.blocks.add),
         route("GET", "/admin/security/blocks", parts.blocks.list),
@@ -148,6 +158,14 @@ def routes(parts: Management) -> tuple[Route, ...]:
         route("GET", "/api/v1/leases/{id}", parts.leases.show),
         route("DELETE", "/api/v1/leases/{id}", parts.leases.release),
     )
+
+
+def inventory(door: Door, table: tuple[Route, ...]) -> Route:
+    """The address that lists every door: those of the table, and itself."""
+    itself = Listed(method="GET", path="/admin/routes", auth="admin")
+    doors = tuple(Listed(method=route.method, path=route.path, auth=route.auth) for route in table)
+    handler = door.guard(InventoryApi((*doors, itself)).routes)
+    return Route(method="GET", path=itself.path, auth="admin", handler=handler)
 
 
 def _event(request: HttpRequest, principal: Principal, why: Refused, correlation: str) -> Event:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from airlock.app import redaction
+from airlock.app import metering, redaction
 from airlock.app.callers import Callers
 from airlock.app.containment import in_turn
 from airlock.app.limits import spending
 from airlock.app.redaction import Redaction
 from airlock.app.servers import Servers
 from airlock.audit.writer import Writer
+from airlock.core import metrics
 from airlock.core.clock import Clock
 from airlock.core.config import Config
 from airlock.core.errors import Fault, Refused
@@ -71,7 +72,7 @@ def wire(
     strangers = Strangers(log=writer, clock=clock, failed=rates.stranger)
     secrets = redaction.wire(config=config, clock=clock)
     record = Record(
-        log=writer,
+        log=metering.TimedLog(writer, clock),
         strangers=strangers,
         clock=clock,
         sealer=sealer,
@@ -101,7 +102,7 @@ def wire(
         unsure=contain.unsure,
     )
     pipeline = Pipeline(
-        authenticate=who.authenticate,
+        authenticate=metering.timed(metrics.AUTH, clock, who.authenticate),
         read=Read(
             sessions=sessions,
             clock=clock,
@@ -111,14 +112,15 @@ def wire(
         permit=in_turn(contain.caller, rates.permit),
         resolve=resolve,
         admit=Admit(observed=observe, checks=(contain.call, step_up(clock), rates.budget)),
-        authorize=spending(authorize, rates),
-        redact_request=secrets.request,
-        forward=forward,
-        redact_response=forward.guarding(told(secrets.response)),
+        authorize=spending(metering.decided(authorize, clock), rates),
+        redact_request=metering.timed(metrics.REDACTION, clock, secrets.request),
+        forward=metering.timed_answers(metrics.UPSTREAM, clock, forward),
+        redact_response=forward.guarding(told(metering.timed(metrics.REDACTION, clock, secrets.response))),
         record=record,
         owns=answers.owns,
         answer=answers,
         explain=problems.explain,
+        measure=metering.measure(clock),
     )
     return Way(
         pipeline=pipeline,

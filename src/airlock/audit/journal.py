@@ -33,6 +33,8 @@ SUFFIX = ".seg"
 DURABLE = "durable"
 CLOSED = "closed"
 """Marks a chain that nobody may extend: closed in order, or abandoned for a successor."""
+COPIED = "copied"
+"""Marks a chain in a backup, with the moment of the backup: the original went on, so this one never does."""
 RECORD_MAX = 16 * 1024 * 1024
 """Bytes of both bodies; a length beyond it is damage, not a record."""
 

@@ -3,8 +3,8 @@
 The order of `open_log`, for one chain:
 1. Lock a chain that nobody holds, or make one.
 2. Read its journal from the medium; a torn end is dropped, other damage stops the start.
-3. Compare with what the database knows. If they disagree the chain is never extended: a new one begins, names
-   its predecessor, and the alarm is its first entry.
+3. Compare with what the database knows. If they disagree, or the chain came out of a backup, it is never
+   extended: a new one begins, names its predecessor, and the alarm is its first entry.
 4. Move spooled outcomes into the chain, close the intents that nobody closed, then `process_start`.
 A crash on the way is met by the same procedure at the next start.
 """
@@ -187,7 +187,7 @@ class Recovery:
         """Steps 2 to 4 for a locked chain; `last` makes the event at the end from the counts of step 4."""
         try:
             taken = self._take(directory)
-            refusal = taken.survey.refusal(taken.head)
+            refusal = _copied(directory) or taken.survey.refusal(taken.head)
             if refusal:
                 return self._succeed(taken, refusal, last)
             commit = self._commit(taken)
@@ -259,6 +259,13 @@ class Recovery:
 
     def _size(self, directory: Directory) -> int:
         return segment_size(self._segment_size, directory.space().total, self._workers)
+
+
+def _copied(directory: Directory) -> str:
+    """Why a chain out of a backup is not extended: its original was, after the same last record."""
+    if journal.COPIED not in directory.names():
+        return ""
+    return f"restored from a backup made at {directory.read(journal.COPIED).decode('utf-8', 'replace')}"
 
 
 def _mark_closed(directory: Directory, why: str) -> None:

@@ -48,6 +48,8 @@ class Room:
         """True: only closing records are taken."""
         self.low = False
         """True: below 10 % free."""
+        self.free: int | None = None
+        """Bytes that were free at the last look; None before the first."""
 
     def look(self, now: float) -> None:
         """Bring `starved` and `low` up to date; `now` in monotonic seconds."""
@@ -58,6 +60,7 @@ class Room:
             space = self._directory.space()
         except OSError:
             space = Space(total=0, free=0)  # a volume that cannot say how much is free counts as full
+        self.free = space.free
         self.low = space.free < space.total * FREE_LOW
         if space.free <= space.total * FREE_MIN:
             self.spend()

@@ -70,6 +70,11 @@ class Writer:
         return self._queue.qsize()
 
     @property
+    def free(self) -> int | None:
+        """Bytes free on the volume of the log, at the last look."""
+        return self._commit.room.free
+
+    @property
     def failed(self) -> str:
         """Why nothing will ever be sealed again; empty while the log lives. The process should exit."""
         return self._commit.failure or self._ended

@@ -26,17 +26,21 @@ def program() -> typer.Typer:
     """Every verb. The document of the command line is made from it."""
     from airlock.cli import (
         audit,
+        backup,
         block,
         check,
         connect,
         contain,
         demo,
+        doctor,
         init,
         lease,
+        logs,
         policy,
         redaction,
         serve,
         server,
+        status,
         token,
     )
 
@@ -51,6 +55,9 @@ def program() -> typer.Typer:
     app.command("serve")(serve.serve)
     app.command("init")(init.init)
     app.command("check")(check.check)
+    app.command("status")(status.status)
+    app.command("doctor")(doctor.doctor)
+    app.command("logs")(logs.logs)
     app.command("connect")(connect.connect)
     app.command("demo")(demo.demo)
     app.add_typer(policy.app, name="policy")
@@ -60,6 +67,8 @@ def program() -> typer.Typer:
     app.command("contain")(contain.contain)
     app.add_typer(token.app, name="token")
     app.add_typer(audit.app, name="audit")
+    app.command("backup")(backup.backup)
+    app.command("restore")(backup.restore)
     app.add_typer(redaction.app, name="redaction")
     return app
 

@@ -47,6 +47,20 @@ def get(config: Config, path: str, *, token: str, environ: Mapping[str, str]) ->
     return answer.document if answer is not None else None
 
 
+def look(config: Config, path: str) -> Answer | None:
+    """What a public address says, whatever its status; None when nothing listens there. Sends no token.
+
+    Raises ConfigError where there is no JSON object.
+    """
+    answered = _exchange(config, "GET", path, {"Accept": "application/json"}, None)
+    if answered is None:
+        return None
+    try:
+        return Answer(status=answered[0], document=msgspec.json.decode(answered[1], type=dict[str, Any]))
+    except msgspec.DecodeError as error:
+        raise _failed(address(config, path), answered[0], {}) from error
+
+
 def send(
     config: Config,
     method: str,
@@ -61,6 +75,18 @@ def send(
     Raises ConfigError where there is no answer to go by: not a JSON object, the token does not count here
     (401, 403), or the gateway cannot do it at the moment (5xx).
     """
+    payload = None if body is None else msgspec.json.encode(body)
+    fields = _headers(token or stored_token(config, environ))
+    if payload is not None:
+        fields["Content-Type"] = "application/json"
+    answered = _exchange(config, method, path, fields, payload)
+    return None if answered is None else _understood(address(config, path), *answered)
+
+
+def _exchange(
+    config: Config, method: str, path: str, fields: dict[str, str], payload: bytes | None
+) -> tuple[int, bytes] | None:
+    """Status and body; None when nothing listens there. Raises ConfigError where nothing comes back."""
     asked = address(config, path)
     connection = _connection(config)
     try:
@@ -70,18 +96,13 @@ def send(
     except OSError:
         return None
     try:
-        payload = None if body is None else msgspec.json.encode(body)
-        fields = _headers(token or _token(config, environ))
-        if payload is not None:
-            fields["Content-Type"] = "application/json"
         connection.request(method, path, payload, fields)
         answer = connection.getresponse()
-        text = answer.read(LARGEST_ANSWER)
+        return answer.status, answer.read(LARGEST_ANSWER)
     except (OSError, http.client.HTTPException) as error:
         raise ConfigError(asked, f"did not answer: {error}") from error
     finally:
         connection.close()
-    return _understood(asked, answer.status, text)
 
 
 def _understood(asked: str, status: int, text: bytes) -> Answer:
@@ -131,7 +152,8 @@ def _headers(token: str) -> dict[str, str]:
     return {"Accept": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
 
 
-def _token(config: Config, environ: Mapping[str, str]) -> str:
+def stored_token(config: Config, environ: Mapping[str, str]) -> str:
+    """The token that is there without `--token`; empty: none. Raises ConfigError where others can read it."""
     file = Path(config.data_dir) / "admin.token"
     if given := environ.get("AIRLOCK_TOKEN"):
         return given

@@ -17,7 +17,9 @@ from airlock.core.config import Config
 from airlock.core.errors import ConfigError
 from airlock.core.settings import environment, load
 from airlock.policy.bundle import Bundle, load_bundle
+from airlock.policy.footprint import Footprint
 from airlock.policy.problem import PolicyRejected, Problem
+from airlock.policy.trial import Verdict
 
 REFUSED = 1
 UNUSABLE = 2
@@ -48,7 +50,8 @@ def check(*, path: PolicyPath = None, config: ConfigFile = None, as_json: AsJson
         raise typer.Exit(REFUSED) from rejected
     report = _report(bundle, (), verdict.warnings) | {"p99_ms": verdict.p99_ms, "max_ms": verdict.max_ms}
     fine = f"{bundle.origin}: fine, revision {bundle.revision[:12]}, p99 {verdict.p99_ms:.2f} ms"
-    _print(as_json, report, [*_lines(verdict.warnings, "warning"), fine])
+    report |= {"cache": _cache(verdict)}
+    _print(as_json, report, [*_lines(verdict.warnings, "warning"), fine, *_cache_lines(verdict)])
 
 
 @app.command()
@@ -131,7 +134,8 @@ def status(
 
     settings = _settings(config)
     bundle = _bundle(None, config)
-    findings = _findings(bundle)
+    verdict = _tried(bundle)
+    findings = verdict.findings
     try:
         running = api.get(settings, "/admin/policy/status", token=token, environ=environment())
     except ConfigError as error:
@@ -142,8 +146,11 @@ def status(
         "running": running,
         "in_force": in_force,
         "observing": observing,
+        "cache": _cache(verdict) | {"ttl_s": settings.policy.cache_ttl, "size": settings.policy.cache_size},
     }
     lines = [f"configured: {bundle.origin}, revision {bundle.revision}", *_lines(findings, "refused")]
+    lines += _cache_lines(verdict)
+    lines += [] if settings.policy.cache_ttl else ["the decision cache is off: policy.cache_ttl is 0"]
     lines.append("running: no gateway answers" if running is None else f"running: {_json(running)}")
     lines += ["the running gateway decides by another revision"] if running and not in_force else []
     lines += [observing] if observing else []
@@ -172,20 +179,43 @@ def _bundle(path: Path | None, config: Path | None) -> Bundle:
 def _checked(path: Path | None, config: Path | None) -> Bundle:
     """A policy that was tried in a child, so that it cannot hang or crash this process."""
     bundle = _bundle(path, config)
-    findings = _findings(bundle)
+    findings = _tried(bundle).findings
     if findings:
         raise _stop("\n".join(_lines(findings, "refused")), REFUSED)
     return bundle
 
 
-def _findings(bundle: Bundle) -> tuple[Problem, ...]:
+def _tried(bundle: Bundle) -> Verdict:
+    """What the trial in a child found; of a refused bundle the findings."""
     from airlock.policy.check import check_bundle
 
     try:
-        check_bundle(bundle)
+        return check_bundle(bundle)
     except PolicyRejected as rejected:
-        return rejected.findings
-    return ()
+        return Verdict(findings=rejected.findings)
+
+
+def _cache(verdict: Verdict) -> dict[str, Any]:
+    """Whether decisions can be remembered: by which facts, or why not."""
+    proved = verdict.footprint or Footprint()
+    return {
+        "cacheable": verdict.footprint is not None and not proved.doubts,
+        "reads": [_name(path) for path in proved.paths],
+        "doubts": proved.doubts,
+    }
+
+
+def _cache_lines(verdict: Verdict) -> list[str]:
+    if verdict.footprint is None:
+        return []
+    if verdict.footprint.doubts:
+        return _lines(verdict.footprint.doubts, "not cacheable")
+    reads = ", ".join(_name(path) for path in verdict.footprint.paths)
+    return [f"cacheable: reads {reads or 'no part of the input'}"]
+
+
+def _name(path: tuple[str, ...]) -> str:
+    return ".".join(("input", *path))
 
 
 def _report(bundle: Bundle, findings: tuple[Problem, ...], warnings: tuple[Problem, ...]) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from airlock.core.errors import ConfigError, Fault
+
+if TYPE_CHECKING:
+    from airlock.core.config import Config
 
 
 def serve(
@@ -20,6 +23,7 @@ def serve(
     """Run the gateway until it is told to stop."""
     from airlock.core import log as logs
     from airlock.core.clock import SYSTEM
+    from airlock.core.log_store import KeptLines, Place
     from airlock.core.settings import environment, load
     from airlock.policy.bundle import load_bundle
     from airlock.policy.check import check_bundle
@@ -42,8 +46,16 @@ def serve(
 
     try:
         plan = read_plan()
-        logs.configure(plan.loaded.config.logging.level)
-        supervisor = Supervisor(plan=plan, read_plan=read_plan, clock=SYSTEM, log=logs.get("supervisor"))
+        kept = KeptLines(Place.of(plan.loaded.config), "supervisor")
+
+        def relog(config: Config) -> None:
+            kept.place = Place.of(config)
+            logs.configure(config.logging.level, kept=kept)
+
+        relog(plan.loaded.config)
+        supervisor = Supervisor(
+            plan=plan, read_plan=read_plan, relog=relog, clock=SYSTEM, log=logs.get("supervisor")
+        )
         code = asyncio.run(supervisor.run())
     except ConfigError as error:
         for problem in error.problems or (error,):

@@ -39,6 +39,11 @@ def timestamp(wall: float) -> str:
     return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
 
 
+def log_time(wall: float) -> str:
+    """`YYYY-MM-DDTHH:MM:SS.ffffffZ`, 27 characters: the form of log lines, which sorts by itself."""
+    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 def rfc3339(wall: float) -> str:
     """`YYYY-MM-DDTHH:MM:SSZ`: the form of answers to callers."""
     return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

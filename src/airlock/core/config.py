@@ -175,6 +175,18 @@ class PolicySection(Section, frozen=True, kw_only=True):
         str | None,
         Meta(description="Directory or `.tar.gz` of `.rego` and `data.json`; absent: the starter policy."),
     ] = None
+    cache_ttl: Annotated[
+        Seconds,
+        Meta(
+            ge=0,
+            le=3600,
+            description="How long a decision is remembered for the same facts, where the policy allows it; "
+            "0: every question is asked.",
+        ),
+    ] = 300.0
+    cache_size: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Most decisions that one worker remembers.")
+    ] = 10_000
 
 
 class ObserveSection(Section, frozen=True, kw_only=True):
@@ -336,7 +348,7 @@ class AuditSection(Section, frozen=True, kw_only=True):
 
 
 class LoggingSection(Section, frozen=True, kw_only=True):
-    """What goes to standard output."""
+    """What goes to standard output, and is kept for `airlock logs`."""
 
     level: Annotated[Literal["debug", "info", "warn", "error"], Meta(description="Least severe line.")] = (
         "info"
@@ -344,6 +356,13 @@ class LoggingSection(Section, frozen=True, kw_only=True):
     audit_all_requests: Annotated[
         bool, Meta(description="Also record lists, pings and handshakes that were allowed.")
     ] = False
+    keep: Annotated[
+        Bytes,
+        Meta(
+            ge=1024 * 1024,
+            description="Log lines kept in `data_dir/logs` by all processes; at most 5 % of the volume.",
+        ),
+    ] = 64 * 1024 * 1024
 
 
 class NarrowEntry(Section, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from contextlib import suppress
 from functools import lru_cache
 from threading import Lock
 from types import NoneType
@@ -21,7 +21,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
-from airlock.core.clock import SYSTEM, Clock
+from airlock.core.clock import SYSTEM, Clock, log_time
 from airlock.core.harmless import harmless
 
 WITHHELD = "[withheld]"
@@ -57,9 +57,14 @@ class Stream(Protocol):
     def flush(self) -> None: ...
 
 
-def configure(level: str, stream: Stream | None = None, *, clock: Clock = SYSTEM) -> None:
-    """Sets level (`debug info warn error`) and stream for all loggers of the process, those in use too."""
-    lines = _Lines(stream or sys.stdout.buffer)
+def configure(
+    level: str, stream: Stream | None = None, *, kept: Stream | None = None, clock: Clock = SYSTEM
+) -> None:
+    """Sets level (`debug info warn error`) and streams for all loggers of the process, those in use too.
+
+    `stream` is standard output where it is not given; every line goes to `kept` as well.
+    """
+    lines = _Lines(stream or sys.stdout.buffer, kept)
     structlog.configure(
         processors=[structlog.processors.format_exc_info, _Render(clock)],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -76,17 +81,16 @@ def get(component: str) -> FilteringBoundLogger:
 class _Lines:
     """Writes one line at a time. A log that cannot be written does not stop the work that it tells of."""
 
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+    def __init__(self, stream: Stream, kept: Stream | None) -> None:
+        self._streams = (stream,) if kept is None else (kept, stream)
         self._lock = Lock()
 
     def msg(self, line: bytes) -> None:
-        try:
-            with self._lock:
-                self._stream.write(line)
-                self._stream.flush()
-        except (OSError, ValueError):
-            return  # closed, broken pipe or full: there is no other place to say so
+        with self._lock:
+            for stream in self._streams:
+                with suppress(OSError, ValueError):  # closed, broken pipe or full: nobody is left to be told
+                    stream.write(line)
+                    stream.flush()
 
     debug = info = warning = error = critical = msg
 
@@ -99,9 +103,8 @@ class _Render:
         self._telling = lru_cache(1024)(_TELLING.search)  # names come from code: few, and again and again
 
     def __call__(self, _: WrappedLogger, method: str, event: EventDict) -> bytes:
-        now = datetime.fromtimestamp(self._clock.wall(), UTC).replace(tzinfo=None)
         line: dict[str, object] = {
-            "timestamp": now.isoformat(timespec="microseconds") + "Z",
+            "timestamp": log_time(self._clock.wall()),
             "level": _METHODS.get(method, method),
             "event": "",
             "component": "",

@@ -16,6 +16,8 @@ from airlock.core.clock import rfc3339
 ALIASES = {
     "server.maxConnections": "server.max_connections",
     "logging.auditAllRequests": "logging.audit_all_requests",
+    "policy.cacheTTL": "policy.cache_ttl",
+    "policy.cacheSize": "policy.cache_size",
     "rateLimiting": "rate_limiting",
     "rate_limiting.perToken": "rate_limiting.per_token",
     "rate_limiting.perIp": "rate_limiting.per_ip",

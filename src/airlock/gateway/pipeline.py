@@ -80,14 +80,23 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     answer: Callable[[Identified], Awaitable[Reply]]
     explain: Callable[[Reached, Failure], Reply]
     """A failure as this caller may hear it."""
+    measure: Callable[[Reached, Reply | None, Failure | None], None]
+    """Told how each message ended; without a reply where the client went away."""
 
     async def govern(self, inbound: Inbound, notify: Notify) -> Reply:
         """Carry one message from bytes to a reply that may leave."""
         way = Way(inbound)
         try:
-            return await self._carry(way, inbound, notify)
+            reply = await self._carry(way, inbound, notify)
         except (Refused, Fault) as failure:
-            return self.explain(way.reached, failure)
+            reply = self.explain(way.reached, failure)
+            self.measure(way.reached, reply, failure)
+        except asyncio.CancelledError:
+            self.measure(way.reached, None, None)
+            raise
+        else:
+            self.measure(way.reached, reply, None)
+        return reply
 
     async def _carry(self, way: Way, inbound: Inbound, notify: Notify) -> Reply:
         try:

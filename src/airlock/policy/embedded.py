@@ -2,7 +2,7 @@
 
 `decide` either answers or raises PolicyFault, which denies: engine errors, panics and use from another
 thread are `policy_error`, whatever is no proper answer is `policy_invalid`. An engine that failed is not
-used again. A decision cache has the same two members, `revision` and `decide`, and stands in front.
+used again. `airlock.policy.cache` has the same two members, `revision` and `decide`, and stands in front.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from airlock.core.clock import SYSTEM, Clock
 from airlock.core.errors import PolicyFault
 from airlock.model.decision import PolicyInput
 from airlock.policy.answer import read_answer
+from airlock.policy.footprint import Footprint, prove
 from airlock.policy.input import encode
 from airlock.policy.lint import answer_rule, reject_without_answer
 from airlock.policy.rego import Rego, compile_modules, describe, is_panic
@@ -55,6 +56,7 @@ class EmbeddedEngine:
         modules = read_modules(pristine)
         reject_without_answer(modules)
         self._answer = answer_rule(modules)
+        self.footprint: Footprint = prove(modules)
         self._rule = f"data.airlock.{self._answer}"
         self._pristine: Rego | None = pristine
         self._engine: Rego | None = pristine.clone()

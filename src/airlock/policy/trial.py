@@ -19,6 +19,7 @@ import msgspec
 from airlock.core.errors import PolicyFault
 from airlock.policy.bundle import Bundle
 from airlock.policy.embedded import EmbeddedEngine, compile_bundle
+from airlock.policy.footprint import Footprint
 from airlock.policy.input import encode
 from airlock.policy.lint import lint
 from airlock.policy.problem import PolicyRejected, Problem
@@ -46,13 +47,15 @@ SENSITIVITIES: tuple[Literal["low", "medium", "high", "critical"], ...] = (
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """`findings` forbid the use of the bundle, `warnings` do not. Times in milliseconds."""
+    """`findings` forbid the use of the bundle, `warnings` do not. Times in milliseconds. `footprint` is None
+    where there is no engine."""
 
     findings: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     runs: int = 0
     p99_ms: float = 0.0
     max_ms: float = 0.0
+    footprint: Footprint | None = None
 
 
 def judge(bundle: Bundle) -> Verdict:
@@ -71,7 +74,12 @@ def judge(bundle: Bundle) -> Verdict:
         message = f"too slow: p99 {p99:.1f} ms, longest {longest:.1f} ms ({limits})"
         findings.append(Problem(file=bundle.origin, message=message))
     return Verdict(
-        findings=tuple(findings), warnings=tuple(warnings), runs=len(times), p99_ms=p99, max_ms=longest
+        findings=tuple(findings),
+        warnings=tuple(warnings),
+        runs=len(times),
+        p99_ms=p99,
+        max_ms=longest,
+        footprint=engine.footprint,
     )
 
 

@@ -42,6 +42,14 @@ def gone(store: Store, *, replica: str) -> None:
         change.connection.execute(delete(replicas).where(replicas.c.replica == replica))
 
 
+def living(store: Store, *, now: float) -> frozenset[str]:
+    """The replicas that said something within `LAPSE`."""
+    with store.read() as connection:
+        return frozenset(
+            connection.execute(select(replicas.c.replica).where(replicas.c.seen_at > now - LAPSE)).scalars()
+        )
+
+
 def receipt(store: Store, *, epoch: int, now: float) -> Receipt:
     """Which of the live replicas enforce `epoch`."""
     with store.read() as connection:

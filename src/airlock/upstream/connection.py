@@ -41,6 +41,7 @@ _WANTED = {
         b"transfer-encoding",
         b"keep-alive",
         b"location",
+        b"date",
         b"mcp-session-id",
         b"retry-after",
     )

@@ -42,6 +42,8 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """Where it came from in the end."""
     status: int
     body: bytes
+    date: str = ""
+    """When the peer says that it answered (RFC 9110 section 6.6.1); empty: it does not say."""
 
 
 class Fetch:
@@ -67,7 +69,7 @@ class Fetch:
         for _ in range(HOPS + 1):
             download = await self._exchange("GET", _endpoint(url), b"", {}, deadline)
             if download.status not in _REDIRECTS:
-                return Fetched(url=url, status=download.status, body=download.content)
+                return Fetched(url=url, status=download.status, body=download.content, date=download.date)
             url = _next(url, download.location)
         raise UpstreamFault.protocol(f"more than {HOPS} redirects", effect=Effect.NONE)
 
@@ -108,7 +110,7 @@ class _Download:
 
     def __init__(self) -> None:
         self.status = 0
-        self.location = ""
+        self.location = self.date = ""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._content = bytearray()
 
@@ -119,6 +121,7 @@ class _Download:
     def head(self, status: int, fields: dict[bytes, bytes]) -> str:
         self.status = status
         self.location = fields.get(b"location", b"").decode("latin-1")
+        self.date = fields.get(b"date", b"").decode("latin-1")
         if fields.get(b"content-encoding", b"identity").lower() != b"identity":
             return "a compressed answer, though none was asked for"
         size = fields.get(b"content-length", b"0")

@@ -27,6 +27,7 @@ import uvloop
 from airlock.core import log as logs
 from airlock.core.clock import SYSTEM, Clock
 from airlock.core.config import Detector, ServerEntry
+from airlock.core.log_store import KeptLines, Place
 from airlock.redaction.rewrite import Redactor
 from airlock.redaction.scan import Scanner
 from airlock.upstream import census, spawn
@@ -51,6 +52,8 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     servers: tuple[ServerEntry, ...]
     log_level: Literal["debug", "info", "warn", "error"] = "info"
+    log_place: Place | None = None
+    """Where log lines are kept besides; None: nowhere."""
     detectors: tuple[Detector, ...] = ()
     """What is taken out of error output before it is logged."""
 
@@ -86,6 +89,7 @@ class Runner:
         self._max_resident = max_resident
         self._census_every = census_every
         self._redactor: Redactor | None = None
+        self._kept: KeptLines | None = None
 
     async def serve(self, listener: socket.socket, configurations: AsyncIterator[bytes]) -> None:
         """Until the configurations end or the caller cancels. On return every server has been stopped.
@@ -121,7 +125,10 @@ class Runner:
         except msgspec.DecodeError as problem:
             self._log.warning("runner.configuration_refused", reason=str(problem))
             return
-        logs.configure(wanted.log_level)
+        if wanted.log_place is not None:
+            self._kept = self._kept or KeptLines(wanted.log_place, "runner")
+            self._kept.place = wanted.log_place
+        logs.configure(wanted.log_level, kept=self._kept)
         self._redactor = Redactor(Scanner(wanted.detectors)) if wanted.detectors else None
         entries = {entry.name: entry for entry in wanted.servers if entry.transport == "stdio"}
         for name in [name for name in self.servers if name not in entries]:

@@ -1,0 +1,33 @@
+"""The benchmark runs from start to end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from bench.figures import Document
+
+PROGRAM = Path(__file__).parents[2] / "bench/run.py"
+
+
+def test_a_short_run_measures_everything_and_writes_it_down(tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    environment = {
+        **os.environ,
+        "BENCH_SECONDS": "1", "BENCH_ROUNDS": "1", "BENCH_VARIANTS": "", "BENCH_RESULT": str(result),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, str(PROGRAM)],
+        env=environment, capture_output=True, text=True, timeout=170, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    document = msgspec.json.decode(result.read_bytes(), type=Document)
+    assert [one.row for one in document.rounds] == ["nginx", "mixed", "low", "medium"]
+    assert min(one.cpu_us for one in document.rounds) > 0
+    assert min(one.projector_us for one in document.rounds[1:]) > 0
+    assert document.open_loop.calls > 0
+    assert "of nginx" in done.stdout
