@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -243,3 +244,13 @@ def test_a_file_that_is_given_up_while_it_is_read_is_a_gap(tmp_path: Path) -> No
     segments(tmp_path / "logs")["worker-0"][0].unlink()
     assert len(list(reading.lines())) == 1
     assert len(reading.gaps()) == 1
+
+
+def test_a_folder_that_was_taken_away_does_not_come_back(tmp_path: Path, clock: HandClock) -> None:
+    kept = KeptLines(place(tmp_path), "worker-0", clock=clock)
+    kept.write(b"{}\n")
+    shutil.rmtree(tmp_path / "logs")
+    clock.seconds += 60
+    kept.write(b"{}\n")
+    kept.close()
+    assert list(tmp_path.iterdir()) == []

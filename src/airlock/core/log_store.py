@@ -66,6 +66,7 @@ class KeptLines:
         self._folder = Path(place.folder)
         self._name = name
         self._clock = clock
+        self._made = False
         self._file = -1
         self._size = 0
         self._looked = float("-inf")
@@ -113,7 +114,6 @@ class KeptLines:
     def _turn(self) -> None:
         """Begin the next segment and give up the oldest. What an earlier process left is never written to."""
         self.close()
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         own = segments(self._folder).get(self._name, [])
         for old in own[: max(0, len(own) - SEGMENTS + 1)]:
             old.unlink(missing_ok=True)
@@ -126,11 +126,17 @@ class KeptLines:
         now = self._clock.monotonic()
         if now - self._looked >= LOOK_EVERY:
             self._looked = now
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._make_folder()
             volume = os.statvfs(self._folder)
             self._total = volume.f_blocks * volume.f_frsize
             self._room = volume.f_bavail >= volume.f_blocks * FREE_LEAST
         return self._room
+
+    def _make_folder(self) -> None:
+        """Once: who takes the data directory away does not get a part of it back from a process that ends."""
+        if not self._made:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._made = True
 
     def _share(self) -> int:
         return min(self.place.most, int(self._total * VOLUME_SHARE)) // self.place.processes
