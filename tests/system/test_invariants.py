@@ -50,8 +50,8 @@ def gateway(
         {"name": "old", "transport": "http", "url": old.url, "sensitivity": "low", "read_only": True},
     ]
     # Numbers made at random look like those of cards now and then, and the record holds none of these.
-    everything = {"detectors": []}
-    with Deployment(tmp_path_factory.mktemp("invariants"), servers, redaction=everything) as deployment:
+    folder = tmp_path_factory.mktemp("invariants")
+    with Deployment(folder, servers, redaction={"detectors": []}) as deployment:
         yield deployment
 
 
