@@ -20,13 +20,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clocks, without a call of Python in between: a governed call asks them thirty times."""
 
-    def wall(self) -> float:
-        return time.time()
-
-    def monotonic(self) -> float:
-        return time.monotonic()
+    wall = staticmethod(time.time)
+    monotonic = staticmethod(time.monotonic)
 
 
 SYSTEM: Clock = SystemClock()
@@ -36,7 +33,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?Z", re.ASCII)
 
 def timestamp(wall: float) -> str:
     """`YYYY-MM-DD HH:MM:SS.ffffff` in UTC, 26 characters: the form of audit rows."""
-    return datetime.fromtimestamp(wall, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+    return datetime.fromtimestamp(wall, UTC).isoformat(" ", "microseconds")[:26]
 
 
 def log_time(wall: float) -> str:

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import os
-import uuid
 
 from airlock.core.clock import SYSTEM
+
+DRAWN_AT_ONCE = 128
+"""Pieces of randomness from one system call, which also lets other threads in."""
+
+
+class Randomness:
+    """Pieces of the system's randomness, drawn in bulk. No piece is given twice: not to two threads, and not
+    to a process and one that it forked."""
+
+    def __init__(self, size: int) -> None:
+        """`size`: bytes of one piece."""
+        self._size = size
+        self._pieces: list[bytes] = []
+        os.register_at_fork(after_in_child=self._pieces.clear)
+
+    def __call__(self) -> bytes:
+        try:
+            return self._pieces.pop()
+        except IndexError:
+            size = self._size
+            drawn = os.urandom(size * DRAWN_AT_ONCE)
+            self._pieces += [drawn[at : at + size] for at in range(size, len(drawn), size)]
+            return drawn[:size]
+
+
+_random = Randomness(10)
 
 
 def uuid7() -> str:
     """UUID version 7 (RFC 9562 section 5.7): 48 bits of Unix milliseconds, 74 random bits."""
-    value = int(SYSTEM.wall() * 1000) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF000 << 64) | 0x7000 << 64
-    value = value & ~(0xC000 << 48) | 0x8000 << 48
-    return str(uuid.UUID(int=value))
+    return uuid7_at(SYSTEM.wall(), _random())
 
 
 def uuid7_at(wall: float, random: bytes) -> str:

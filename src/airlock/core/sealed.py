@@ -9,9 +9,11 @@ any character, also of unused bits of the encoding, is refused.
 from __future__ import annotations
 
 import base64
+import binascii
 import os
 import secrets
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -19,6 +21,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from airlock.core.errors import ConfigError
+from airlock.core.ids import Randomness
 
 KEY_BYTES = 32
 
@@ -26,6 +29,10 @@ NONCE_BYTES = 12
 """Random: at most 2^32 values under one key (SP 800-38D section 8.3), so keys are changed before that."""
 
 _TAG_BYTES = 16
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+_nonce = Randomness(NONCE_BYTES)
 
 
 class SealBroken(ValueError):
@@ -46,8 +53,8 @@ class Sealer:
 
     def seal(self, purpose: str, payload: bytes, context: bytes = b"") -> str:
         """The payload as text that only `open` with the same purpose and context reads."""
-        nonce = os.urandom(NONCE_BYTES)
-        bound = _bound(self._current, purpose, context)
+        nonce = _nonce()
+        bound = _bound(self._current, purpose, context) if context else _unbound(self._current, purpose)
         body = nonce + self._ciphers[self._current].encrypt(nonce, payload, bound)
         return f"{self._current}.{_encode(body)}"
 
@@ -70,7 +77,13 @@ class Sealer:
 
 
 def _encode(body: bytes) -> str:
-    return base64.urlsafe_b64encode(body).rstrip(b"=").decode("ascii")
+    return binascii.b2a_base64(body, newline=False).translate(_URL_SAFE, b"=").decode("ascii")
+
+
+@lru_cache(maxsize=64)
+def _unbound(key_id: str, purpose: str) -> bytes:
+    """Associated data without a context: the same for every value of a purpose."""
+    return _bound(key_id, purpose, b"")
 
 
 def _bound(key_id: str, purpose: str, context: bytes) -> bytes:
