@@ -1,6 +1,7 @@
 """The audit log of one process: `seal` returns when the event is durable, or raises what is true then.
 
-One thread drains a queue: events that arrive while a flush runs share the next one. Invariants:
+One thread drains a queue: events that arrive while a flush runs share the next one, and so do those that the
+rounds of a busy loop bring one after the other. Invariants:
 - A waiter is woken only after the flush that holds its record, or with an AuditFault.
 - A cancelled waiter does not unwrite its record.
 - Whatever ends the thread, nobody is left waiting and nothing is taken afterwards.
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 QUEUE_MAX = 10_000
 BUILD_MAX = 0.005
 """Seconds that a batch may grow: an event waits at most 10 ms for its flush to begin."""
+GATHER_MAX = 0.002
+"""Seconds for which a loop whose every round brings more events may put off the waking of the thread: each
+flush costs as much as several events, and each waking takes the interpreter from the loop several times."""
 TICK = 0.5
 """Seconds after which an idle thread looks at clocks, disk and segment age."""
 CLOSED = "the audit log is closed"
@@ -48,7 +53,13 @@ class Writer:
         self._clock = clock
         self._log = log
         self._linger = linger_ms / 1000
-        self._queue: SimpleQueue[_Waiter | None] = SimpleQueue()
+        self._queue: deque[_Waiter | None] = deque()
+        """Who waits, in order; None: stop."""
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._asleep = False
+        """Whether the thread waits for the bell."""
+        self._gathering: set[asyncio.AbstractEventLoop] = set()
+        """Loops that will ring when they have brought what they have."""
         self._steps = Steps(clock)
         self._thread = threading.Thread(target=self._run, name="audit-writer", daemon=True)
         self._ended = ""
@@ -67,7 +78,7 @@ class Writer:
 
     @property
     def queue_depth(self) -> int:
-        return self._queue.qsize()
+        return len(self._queue)
 
     @property
     def free(self) -> int | None:
@@ -102,15 +113,32 @@ class Writer:
             raise fault(event, refusal)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Receipt] = loop.create_future()
-        self._queue.put(_Waiter(event, loop, future))
-        if self._ended:  # the thread ended between the check and the put: nobody else will look at the queue
+        self._queue.append(_Waiter(event, loop, future))
+        if loop not in self._gathering:
+            self._gathering.add(loop)
+            loop.call_soon(self._gather, loop, len(self._queue), self._clock.monotonic())
+        if self._ended:  # the thread ended between the check and the append: nobody else will look at the queue
             self._refuse_queued()
         return await future
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, before: int, since: float) -> None:
+        """Wake the thread, unless the last round of the loop brought more events: then after the next one."""
+        waiting = len(self._queue)
+        if waiting > before and self._clock.monotonic() - since < GATHER_MAX:
+            loop.call_soon(self._gather, loop, waiting, since)
+            return
+        self._gathering.discard(loop)
+        self._ring()
+
+    def _ring(self) -> None:
+        if self._asleep:
+            self._asleep = False
+            self._bell.put(None)
 
     def _refusal(self, event: Event) -> str:
         if self.failed or self._stopping:
             return self.failed or CLOSED
-        if self._queue.qsize() >= QUEUE_MAX:
+        if len(self._queue) >= QUEUE_MAX:
             return f"{QUEUE_MAX} events wait already"
         if self._commit.room.starved and not is_closing(event):
             return "less than 2 % of the audit volume is free"
@@ -122,7 +150,8 @@ class Writer:
             return
         self._stopping = True
         if self._thread.is_alive():
-            self._queue.put(None)
+            self._queue.append(None)
+            self._ring()
             self._thread.join(timeout)
         if self._thread.is_alive():
             return  # a flush hangs: the lock stays, so that nobody else extends this chain behind its back
@@ -149,8 +178,8 @@ class Writer:
     def _serve(self, waiting: list[_Waiter]) -> bool:
         """Seal one batch, or look around when there is none. False: asked to stop."""
         try:
-            first = self._queue.get(timeout=TICK)
-        except Empty:
+            first = self._first()
+        except IndexError:
             self._look_around()
             return True
         if first is None:
@@ -173,29 +202,46 @@ class Writer:
             now = self._clock.monotonic()
             if batch.is_full or now - started >= BUILD_MAX + self._linger:
                 return True
+            if not self._queue and now - started < self._linger:
+                self._linger_for_company(started + self._linger - now)
             try:
-                waiter = self._next(started + self._linger - now)
-            except Empty:
+                waiter = self._queue.popleft()
+            except IndexError:
                 return True
             if waiter is None:
                 return False
             waiting.append(waiter)
 
-    def _next(self, patience: float) -> _Waiter | None:
-        """Who waits next; raises Empty if nobody does for so many seconds."""
+    def _first(self) -> _Waiter | None:
+        """Who waits first, once the loops have brought what they have; raises IndexError if nobody does."""
+        self._asleep = True  # before the look: who comes after it rings
+        if not self._queue:
+            self._listen(TICK)
+        elif self._gathering and not self._listen(GATHER_MAX):
+            self._gathering.clear()  # a loop that is stuck, or gone for good, holds nobody up
+        self._asleep = False
+        return self._queue.popleft()
+
+    def _linger_for_company(self, patience: float) -> None:
+        self._asleep = True
+        if not self._queue:
+            self._listen(patience)
+        self._asleep = False
+
+    def _listen(self, patience: float) -> bool:
+        """Wait for the bell, at most so many seconds; whether it rang."""
         try:
-            return self._queue.get_nowait()
+            self._bell.get(timeout=patience)
         except Empty:
-            if patience <= 0:
-                raise
-            return self._queue.get(timeout=patience)
+            return False
+        return True
 
     def _seal(self, batch: Batch, waiting: list[_Waiter]) -> None:
         """Flush, count, then wake everybody: not one of them before the flush returned."""
         started = self._clock.monotonic()
         verdicts = self._commit.finish(batch)
         own = len(verdicts) - len(waiting)
-        self.tally.batch(verdicts, latency=self._clock.monotonic() - started, queue_depth=self._queue.qsize())
+        self.tally.batch(verdicts, latency=self._clock.monotonic() - started, queue_depth=len(self._queue))
         self._wake(list(zip(waiting, verdicts[own:], strict=True)))
         waiting.clear()
 
@@ -208,13 +254,13 @@ class Writer:
             self._commit.add(batch, step)
             self._seal(batch, [])
         self._commit.roll_if_old()
-        self.tally.line(queue_depth=self._queue.qsize())
+        self.tally.line(queue_depth=len(self._queue))
 
     def _refuse_queued(self) -> None:
         refused: list[tuple[_Waiter, Verdict]] = []
-        with suppress(Empty):
+        with suppress(IndexError):
             while True:
-                waiter = self._queue.get_nowait()
+                waiter = self._queue.popleft()
                 if waiter is not None:
                     refused.append((waiter, fault(waiter.event, self._ended)))
         self._wake(refused)

@@ -102,7 +102,14 @@ class Windows:
         if most <= 0:
             return float(seconds)
         window = int(now // seconds)
-        current, before = self._counts(key ^ limit.salt or 1, window, now)
+        key = key ^ limit.salt or 1
+        place = self._places.get(key)
+        if place is not None and self._words[place + 2 * WAYS] > now:
+            current, before = _at(self._words[place + WAYS], window)
+        else:
+            current = before = 0
+        if self._others:
+            current, before = self._with_others(key, window, now, current, before)
         if not before and current < most:
             return 0.0
         part = now / seconds - window
@@ -133,13 +140,11 @@ class Windows:
         words[place + 2 * WAYS] = (window + 2) * limit.seconds
         words[place] = key
 
-    def _counts(self, key: int, window: int, now: float) -> tuple[int, int]:
-        """What all workers counted in this window and in the one before."""
+    def _with_others(
+        self, key: int, window: int, now: float, current: int, before: int
+    ) -> tuple[int, int]:
+        """What all workers counted in this window and in the one before, from what this one did."""
         words = self._words
-        current = before = 0
-        place = self._places.get(key)
-        if place is not None and words[place + 2 * WAYS] > now:
-            current, before = _at(words[place + WAYS], window)
         inside = (key & (SETS - 1)) * WAYS * _FIELDS
         for region in self._others:
             keys = _keys(words, (region + inside) * 8)
@@ -202,6 +207,8 @@ class Running:
     def begin(self, key: int) -> None:
         """One more."""
         count = self._mine[key] = self._mine.get(key, 0) + 1
+        if not self._others:  # nobody would read it
+            return
         place = self._place(self._own, key, key)
         if place < 0:
             place = self._place(self._own, key, 0)
@@ -210,13 +217,12 @@ class Running:
     def end(self, key: int) -> None:
         """One less."""
         count = self._mine[key] - 1
-        place = self._place(self._own, key, key)
         if count:
             self._mine[key] = count
-            self._publish(place, key, count)
         else:
             del self._mine[key]
-            self._publish(place, 0, 0)
+        if self._others:
+            self._publish(self._place(self._own, key, key), key if count else 0, count)
 
     def _publish(self, place: int, key: int, count: int) -> None:
         """Tell the others. Where no slot of the key's set is free, this worker alone knows of it."""
@@ -227,7 +233,8 @@ class Running:
     def _place(self, region: int, key: int, wanted: int) -> int:
         """The slot of the key's set that holds `wanted`; -1 where none does."""
         first = region + (key & (SETS // WAYS - 1)) * WAYS * 2
+        words = self._words
         for place in range(first, first + 2 * WAYS, 2):
-            if self._words[place] == wanted:
+            if words[place] == wanted:
                 return place
         return -1

@@ -101,16 +101,18 @@ class Redactor:
         strings: list[str] = []
         suspect = False
         nodes: list[tuple[str, Any]] = [("", value)]
+        member = self._scanner.member
         for key, node in nodes:
-            if isinstance(node, str):
+            kind = node.__class__
+            if kind is str:
                 strings.append(node)
-                suspect = suspect or self._scanner.member(key, node) is not None
-            elif is_object(node):
+                suspect = suspect or member(key, node) is not None
+            elif kind is dict:
                 strings.extend(node)
                 nodes.extend(node.items())
-            elif is_array(node):
-                nodes.extend((key, item) for item in node)
-            elif type(node) in _NUMBERS:
+            elif kind is list:
+                nodes.extend([(key, item) for item in node])
+            elif kind in _NUMBERS:
                 suspect = suspect or self._number(key, node) is not None
         return strings, suspect
 
