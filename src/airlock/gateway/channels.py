@@ -12,6 +12,8 @@ import binascii
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from airlock.gateway.redact import Rules
 from airlock.mcp.strict import is_array, is_object
 from airlock.model.call import Findings
@@ -22,6 +24,12 @@ TAIL = 512
 
 _SHAPED = bytes(byte if 32 <= byte < 127 and byte not in b"%&\\" else 10 for byte in range(256))
 """What sure shapes are made of: random bytes are full of escapes that would be decoded for nothing."""
+
+LONGEST_KEPT = 1024
+"""Bytes of what stands around a content and is remembered to hold nothing."""
+
+_AROUND = {"resultType", "_meta", "isError"}
+"""Members that say how to read a result, and no more."""
 
 _PLAIN = {"type", "text"}
 """Keys of a block that has nothing but its text."""
@@ -53,7 +61,7 @@ class Cleaner:
         if not is_array(content):
             return self.value(result)
         rest = {key: value for key, value in result.items() if key != "content"}
-        less = self.value(rest) if rest else rest
+        less = self._envelope(rest) if rest else rest
         blocks = self._content(content)
         if less is rest and blocks is content:
             return result
@@ -80,6 +88,18 @@ class Cleaner:
             return less
 
         return clean
+
+    def _envelope(self, envelope: dict[str, Any]) -> dict[str, Any]:
+        """What stands around the content: the same with every result of a server, so it is looked at once."""
+        if not envelope.keys() <= _AROUND:
+            return self.value(envelope)
+        key = (self._redactor, msgspec.json.encode(envelope))
+        if key in self._rules.harmless:
+            return envelope
+        less = self.value(envelope)
+        if less is envelope and len(key[1]) <= LONGEST_KEPT:
+            self._rules.remember(key)
+        return less
 
     def _content(self, blocks: list[Any]) -> list[Any]:
         parts = [_text_of(block) for block in blocks]

@@ -21,6 +21,8 @@ class Claims:
         self._kept: dict[str, str] = {}
 
     def __call__(self, text: str, inbound: Inbound) -> str:
+        if not text:
+            return text
         if carries_credential(text.encode(), inbound):
             return "[withheld]"
         rules = self._redactors.rules

@@ -7,13 +7,13 @@ told.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from airlock.core.clock import Clock
+from airlock.core.deadline import Deadline
 from airlock.core.errors import Effect, Fault, Refused, UpstreamFault
 from airlock.gateway.live import Live, in_flight, no_longer
 from airlock.mcp.eras import HEADER_MISMATCH
@@ -75,7 +75,7 @@ class Forward:
             if refusal is not None:
                 raise refusal
             try:
-                async with asyncio.timeout(call.request.deadline - self._clock.monotonic()):
+                with Deadline(call.request.deadline - self._clock.monotonic()):
                     answer = await upstream.request(call.request, notify=self._restored(call, notify))
             except TimeoutError as late:
                 raise UpstreamFault.timeout(f"{server}: total time is over", effect=Effect.POSSIBLE) from late

@@ -8,8 +8,8 @@ changes, and a call that was allowed under an older snapshot looks again before 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 
 from airlock.core.errors import Effect, Refused, Stage
 from airlock.gateway import contain
@@ -18,14 +18,30 @@ from airlock.model.snapshot import Snapshot
 
 
 class LiveCall:
-    """One call that was sent upstream and is not answered yet."""
+    """One call that is sent upstream and not answered yet: live while this context lasts, which raises the
+    `Refused` that the call was cut with."""
 
-    __slots__ = ("call", "cut", "task")
+    __slots__ = ("_among", "call", "cut", "task")
 
-    def __init__(self, call: Redacted, task: asyncio.Task[object]) -> None:
+    def __init__(self, call: Redacted, among: set[LiveCall]) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a call runs in a task")
+        self._among = among
         self.call = call
         self.task = task
         self.cut: Refused | None = None
+
+    def __enter__(self) -> None:
+        self._among.add(self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._among.discard(self)
+        if self.cut is not None and (kind is None or kind is asyncio.CancelledError):
+            self.task.uncancel()
+            raise self.cut from None
 
 
 class Live:
@@ -37,26 +53,9 @@ class Live:
     def __len__(self) -> int:
         return len(self._calls)
 
-    @contextmanager
-    def running(self, call: Redacted) -> Generator[None]:
-        """Register `call` while the body runs. Raises the `Refused` it was cut with."""
-        task = asyncio.current_task()
-        if task is None:
-            raise RuntimeError("a call runs in a task")
-        live = LiveCall(call, task)
-        self._calls.add(live)
-        try:
-            yield
-        except asyncio.CancelledError:
-            if live.cut is None:
-                raise
-            task.uncancel()
-            raise live.cut from None
-        finally:
-            self._calls.discard(live)
-        if live.cut is not None:
-            task.uncancel()
-            raise live.cut
+    def running(self, call: Redacted) -> LiveCall:
+        """A context in which `call` is registered, in the task that runs now."""
+        return LiveCall(call, self._calls)
 
     def cut(self, why: Callable[[Redacted], Refused | None]) -> int:
         """Cut every call for which `why` gives a refusal; returns how many. Each was sent, so its effect is

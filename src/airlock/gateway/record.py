@@ -18,7 +18,7 @@ from airlock.core.errors import AuditFault, Effect, Fault, Refused
 from airlock.gateway.aside import aside
 from airlock.gateway.claims import Claims
 from airlock.gateway.floods import Floods
-from airlock.gateway.reached import Governed, unfold
+from airlock.gateway.reached import Governed, Unfolded, unfold
 from airlock.gateway.redact import Redactors, question, recordable, summary
 from airlock.gateway.strangers import Strangers
 from airlock.gateway.words import (
@@ -112,7 +112,8 @@ class Record:
         metadata = {"result_bytes": len(reply.body), "upstream_bytes": reply.upstream_bytes}
         if reply.is_error:
             metadata["is_error"] = True
-        await self._taken_out(call)
+        if call.found.counts:
+            await self._taken_out(call)
         await self._log.seal(
             self._event(
                 call, phase="outcome", decision="allow", reason=call.allowed.decision.reason,
@@ -128,7 +129,7 @@ class Record:
         unwritten = isinstance(failure, AuditFault) and failure.effect is Effect.NONE
         if unwritten and isinstance(reached, Redacted):
             return  # the intent itself could not be written: nothing was sent, and nothing can be recorded
-        if isinstance(reached, Redacted):
+        if isinstance(reached, Redacted) and reached.found.counts:
             await self._taken_out(reached)
         caller = unfold(reached)[0]
         if failure.reason in LIMITS and isinstance(reached, Identified | Routed):
@@ -167,11 +168,10 @@ class Record:
 
     async def _taken_out(self, call: Redacted) -> None:
         """Before the row that decides: a crash in between leaves no outcome whose redactions nobody knows."""
-        if call.found.counts:
-            try:
-                await self.redacted(call, call.found)
-            except AuditFault as unwritten:
-                raise AuditFault(unwritten.detail, effect=Effect.POSSIBLE) from unwritten
+        try:
+            await self.redacted(call, call.found)
+        except AuditFault as unwritten:
+            raise AuditFault(unwritten.detail, effect=Effect.POSSIBLE) from unwritten
 
     async def redacted(self, reached: Identified | Redacted, found: Findings) -> None:
         """Make durable what was taken out, by detector; of addresses only where they led."""
@@ -213,7 +213,8 @@ class Record:
         metadata: dict[str, Any] | None = None,
         result: bytes | None = None,
     ) -> Event:
-        caller, identified, routed, allowed, _ = unfold(reached)
+        stages = unfold(reached)
+        caller, identified, routed, allowed, _ = stages
         inbound, principal, snapshot = caller.inbound, caller.principal, caller.snapshot
         tool = routed.tool if routed else None
         method = identified.message.method if identified else ""
@@ -254,11 +255,11 @@ class Record:
             if phase == "intent"
             else int((self._clock.monotonic() - inbound.received) * 1000),
             metadata=attributes,
-            personal=self._personal(reached, result),
+            personal=self._personal(stages, result),
         )
 
-    def _personal(self, reached: Governed, result: bytes | None) -> Personal:
-        caller, identified, routed, allowed, redacted = unfold(reached)
+    def _personal(self, stages: Unfolded, result: bytes | None) -> Personal:
+        caller, identified, routed, allowed, redacted = stages
         inbound, principal = caller.inbound, caller.principal
         client = identified.client if identified else None
         arguments, asked = (

@@ -36,6 +36,9 @@ MAX_HOSTS = 10
 MAX_MADE = 64
 """Redactors that are kept. Policies demand a few different sets; one that makes them up finds no end."""
 
+MAX_HARMLESS = 1024
+"""Surroundings of results that are remembered: each server has a few."""
+
 BINARY = ("private_key", "aws_key", "github_token", "slack_token", "jwt")
 """Detectors whose shapes do not turn up in pictures by chance."""
 
@@ -51,6 +54,8 @@ class Rules:
         self._destinations = section.destinations
         self._urls = UrlRule(section.url_allow) if section.url_allow else None
         self._made: dict[tuple[frozenset[str], bool], Redactor | None] = {}
+        self.harmless: set[tuple[Redactor, bytes]] = set()
+        """What stood around results, as JSON, and held nothing that this redactor takes out."""
         self.leaving = self._redactor(self._detectors)
         """For what a client gets; None where nothing is taken out."""
         self.lasting = self._redactor((*self._detectors, *self._destinations))
@@ -59,6 +64,12 @@ class Rules:
         """For members of a schema, where an address is a name and leads nowhere."""
         kept = tuple(name for name in BINARY if name in self._detectors)
         self.binary = Scanner(kept) if kept else None
+
+    def remember(self, harmless: tuple[Redactor, bytes]) -> None:
+        """Look at this no more; all of it is forgotten when there is too much."""
+        if len(self.harmless) >= MAX_HARMLESS:
+            self.harmless.clear()
+        self.harmless.add(harmless)
 
     def result(self, demanded: tuple[str, ...]) -> Redactor | None:
         """For the answer to a call whose policy demands these detectors. They can only add."""
@@ -70,7 +81,7 @@ class Rules:
 
     def covers(self, demanded: tuple[str, ...]) -> bool:
         """Whether what `lasting` finds nothing in is clean for these detectors, too."""
-        return not set(demanded) - {*self._detectors, *self._destinations}
+        return not demanded or not set(demanded) - {*self._detectors, *self._destinations}
 
     def astray(self, server: str) -> Redactor | None:
         """For what may be sent to some server, but not to this one."""

@@ -216,7 +216,7 @@ def canonical(value: Any) -> bytes:
     encoded = _encode_sorted(value)
     if not encoded.isascii() and _BEYOND_BMP.search(encoded):
         return _encode(_ready(value, _utf16))
-    if _FLOAT.search(_without_strings(encoded)):
+    if _FLOAT.search(encoded) and _FLOAT.search(_without_strings(encoded)):
         return _encode(_ready(value, None))
     return encoded
 

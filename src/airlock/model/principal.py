@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cached_property
 
 import msgspec
 
 
-class Principal(msgspec.Struct, frozen=True, kw_only=True):
+class Principal(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The verified identity of a caller."""
 
     issuer: str
@@ -29,7 +30,7 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: int
     """Unix seconds."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Identifies the principal in maps and sealed values: tenant, issuer and subject, digested."""
         return hashlib.sha256("\0".join((self.tenant, self.issuer, self.subject)).encode()).hexdigest()

@@ -43,13 +43,13 @@ def compiled(pattern: str) -> Pattern:
     return _re2.compile(pattern)
 
 
-def any_of(patterns: Iterable[str]) -> Callable[[bytes], list[int]]:
-    """A function that tells which of the patterns occur in a text, by their number, in one pass."""
+def any_of(patterns: Iterable[str]) -> Callable[[bytes], list[int] | None]:
+    """A function that tells which of the patterns occur in a text, by their number, in one pass; None for
+    none of them."""
     options = _re2.Options()
     options.max_mem = MEMORY
     found = _re2.Set.SearchSet(options)
     for pattern in patterns:
         found.Add(pattern)
     found.Compile()
-    match: Callable[[bytes], list[int] | None] = found.Match
-    return lambda raw: match(raw) or []
+    return found.Match

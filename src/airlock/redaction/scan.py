@@ -63,11 +63,11 @@ class Scanner:
         """
         if not self._shapes:
             return True
-        raw = _bytes(text)
+        raw = text.encode("utf-8", "surrogatepass")
         seen = self._match(raw)
-        if any(shape < len(self._shapes) for shape in seen):
-            return False
-        return not seen or not self._found(text, raw, seen)
+        if not seen:
+            return True
+        return min(seen) >= len(self._shapes) and not self._found(text, raw, seen)
 
     def find(self, text: str) -> list[Hit]:
         """Hits in order, none overlapping another."""
@@ -92,7 +92,7 @@ class Scanner:
         layers: Sequence[decode.Layer] = ()
         if any(encoding in seen for encoding in self._encodings) and (layers := decode.plain(text)):
             raw = _bytes(layers[-1].text)
-            seen = self._match(raw)
+            seen = self._match(raw) or []
             found += _through(layers, _in_text(raw, self._locate(raw, seen)))
         if self._base64 in seen:
             found += _through(layers, _in_text(raw, self._encoded(raw)))
@@ -113,7 +113,7 @@ class Scanner:
         places = [match.span() for match in _BASE64.finditer(raw) if match.group().translate(None, _HEX)]
         found: list[_Span] = []
         for decoded, runs in decode.base64(raw, places):
-            for start, _, name in self._locate(decoded, self._match(decoded)):
+            for start, _, name in self._locate(decoded, self._match(decoded) or ()):
                 run = decode.run_at(runs, start)
                 if name in _STRONG or _is_text(decoded[run.start : run.end]):
                     found.append((run.low, run.high, name))
