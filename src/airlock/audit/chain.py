@@ -90,8 +90,9 @@ class Draft:
 
     def _append(self, event: Event, stamp: Stamp, committed: form.Committed | None) -> Sealed:
         committed = committed or form.commit(event.personal, stamp.salt)
-        place = self._place(clip(event.tenant), stamp)
-        return self._add(form.encode(event, committed, place), committed.record, place, clip(event.tenant))
+        tenant = clip(event.tenant)
+        place = self._place(tenant, stamp)
+        return self._add(form.encode(event, committed, place), committed.record, place, tenant)
 
     def append_late(self, spooled: form.Spooled, stamp: Stamp) -> Sealed:
         """An entry that could not be written when it happened, in a new place."""

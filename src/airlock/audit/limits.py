@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -87,7 +87,7 @@ def _keys_fit(keys: tuple[object, ...]) -> bool:
     return all(isinstance(key, str) and _KEY.fullmatch(key) for key in keys)
 
 
-def _check_value(value: object, depth: int) -> None:
+def _check_value(value: Any, depth: int) -> None:
     """Raise ValueError for anything that RFC 8785 and sorted compact JSON could write differently."""
     if value is None or isinstance(value, str):
         return
@@ -97,14 +97,12 @@ def _check_value(value: object, depth: int) -> None:
         return
     if depth >= DEPTH_MAX or not isinstance(value, dict | list | tuple):
         raise ValueError(f"{type(value).__name__} at depth {depth} has no canonical form")
-    for member in _members(cast("list[object]", value)):
-        if type(member) is not str:
+    members: Iterable[Any] = value
+    if isinstance(value, dict):
+        members = value.values()
+        if not _keys_fit(tuple(value)):
+            raise ValueError(f"not all keys are [a-z0-9_]+: {list(value)!r}")
+    for member in members:
+        kind = member.__class__
+        if kind is not str and kind is not bool and not (kind is int and 0 <= member <= INTEGER_MAX):
             _check_value(member, depth + 1)
-
-
-def _members(value: dict[object, object] | list[object] | tuple[object, ...]) -> Iterable[object]:
-    if not isinstance(value, dict):
-        return value
-    if not _keys_fit(tuple(value)):
-        raise ValueError(f"not all keys are [a-z0-9_]+: {list(value)!r}")
-    return value.values()

@@ -7,11 +7,13 @@ takes a tenth. Nothing is lost but the last second of a process that is killed.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable
+from itertools import repeat
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import Counter as Shown
 
 EDGES = (0.01, 0.025, 0.05, 0.06, 0.1, 0.2, 0.5, 1.0, 3.0)
 """Upper edges of every duration, seconds; one more bucket takes what is longer."""
@@ -47,20 +49,17 @@ class Durations:
 
     def hand_over(self) -> None:
         """Show what was noted."""
-        if not self._noted:
+        noted = [self._noted.popleft() for _ in range(len(self._noted))]
+        if not noted:
             return
-        counts, seconds = [0] * (len(EDGES) + 1), 0.0
-        while self._noted:
-            took = self._noted.popleft()
-            counts[bisect_left(EDGES, took)] += 1
-            seconds += took
-        self._shown.fill(counts, seconds)
+        by_edge = Counter(map(bisect_left, repeat(EDGES), noted))  # thousands a second: no loop of Python
+        self._shown.fill([by_edge[edge] for edge in range(len(EDGES) + 1)], sum(noted))
 
 
 class Counts:
     """One counter. Used by one thread."""
 
-    def __init__(self, shown: Counter) -> None:
+    def __init__(self, shown: Shown) -> None:
         self._noted: dict[tuple[str, ...], int] = {}
         self._shown = shown
 
