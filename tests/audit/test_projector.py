@@ -91,6 +91,15 @@ def test_records_that_are_not_flushed_stay_out(log: Log, projection: Projection)
     assert drain(projection) == 1
 
 
+def test_records_behind_the_flushed_ones_stay_out_as_well(log: Log, projection: Projection) -> None:
+    heartbeat = Event(event_type="system", action="heartbeat")
+    log.append(heartbeat)
+    log.append(heartbeat, publish=False)
+    assert drain(projection) == 1
+    log.directory.publish(log.chain.seq)
+    assert drain(projection) == 1
+
+
 def test_whole_records_of_a_dead_process_are_projected(log: Log, projection: Projection) -> None:
     log.append(Event(event_type="system", action="heartbeat"), publish=False)
     log.release()

@@ -54,7 +54,9 @@ class Tail:
         """
         segments = journal.segments(self.chain)
         for segment, end in self._ahead(segments):
-            last = end if until is None or end is None else min(end, until)
+            # The newest segment is not read past `until`: what follows may not be durable yet, and looking
+            # for the end of it means reading all of the segment.
+            last = until if end is None else end if until is None else min(end, until)
             if segment != self._segment:
                 self._segment, self._offset = segment, journal.HEADER
             for record in journal.read(segment, offset=self._offset, until=last):
