@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
@@ -31,6 +31,8 @@ DEPTH_MAX = 16
 _KEY = re.compile(r"[a-z0-9_]+")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}")
 _ENCODER = msgspec.json.Encoder(order="sorted")
+_PLAIN = frozenset((str, bool))
+"""Kinds of which every value has one canonical form."""
 
 
 def canonical(value: object) -> bytes:
@@ -97,12 +99,15 @@ def _check_value(value: Any, depth: int) -> None:
         return
     if depth >= DEPTH_MAX or not isinstance(value, dict | list | tuple):
         raise ValueError(f"{type(value).__name__} at depth {depth} has no canonical form")
-    members: Iterable[Any] = value
-    if isinstance(value, dict):
-        members = value.values()
-        if not _keys_fit(tuple(value)):
-            raise ValueError(f"not all keys are [a-z0-9_]+: {list(value)!r}")
-    for member in members:
-        kind = member.__class__
-        if kind is not str and kind is not bool and not (kind is int and 0 <= member <= INTEGER_MAX):
+    for member in _members(value):
+        if member.__class__ not in _PLAIN:
             _check_value(member, depth + 1)
+
+
+def _members(value: Any) -> Iterable[Any]:
+    if not isinstance(value, dict):
+        return value
+    members = cast("dict[object, Any]", value)
+    if not _keys_fit(tuple(members)):
+        raise ValueError(f"not all keys are [a-z0-9_]+: {list(members)!r}")
+    return members.values()

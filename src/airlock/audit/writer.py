@@ -117,7 +117,7 @@ class Writer:
         if loop not in self._gathering:
             self._gathering.add(loop)
             loop.call_soon(self._gather, loop, len(self._queue), self._clock.monotonic())
-        if self._ended:  # the thread ended between the check and the append: nobody else will look at the queue
+        if self._ended:  # between the check and the append: nobody else will look at the queue
             self._refuse_queued()
         return await future
 

@@ -140,9 +140,7 @@ class Windows:
         words[place + 2 * WAYS] = (window + 2) * limit.seconds
         words[place] = key
 
-    def _with_others(
-        self, key: int, window: int, now: float, current: int, before: int
-    ) -> tuple[int, int]:
+    def _with_others(self, key: int, window: int, now: float, current: int, before: int) -> tuple[int, int]:
         """What all workers counted in this window and in the one before, from what this one did."""
         words = self._words
         inside = (key & (SETS - 1)) * WAYS * _FIELDS
