@@ -123,6 +123,47 @@ def test_what_arrives_during_a_flush_shares_the_next(bench: Bench, monkeypatch: 
     check_chain(list(history(bench.volume.directories[UID])))
 
 
+async def two_a_round(bench: Bench, count: int) -> None:
+    """Every round of the loop brings two events."""
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(0, count, 2):
+            tasks.create_task(bench.writer.seal(event(number)))
+            tasks.create_task(bench.writer.seal(event(number + 1)))
+            await asyncio.sleep(0)
+
+
+def test_the_rounds_of_a_busy_loop_share_a_flush(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GATHER_MAX", 10.0)
+    monkeypatch.setattr(module, "BUILD_MAX", 10.0)
+    run(two_a_round(bench, 20))
+    assert bench.writer.tally.batches == 1
+    check_chain(list(history(bench.volume.directories[UID])))
+
+
+def test_a_loop_that_is_busy_for_ever_holds_no_event_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "GATHER_MAX", 0.0)
+    run(two_a_round(bench, 20))
+    assert bench.writer.tally.written == 20
+
+
+def test_a_loop_that_is_gone_holds_no_event_of_another_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "TICK", 0.01)
+    gone = asyncio.new_event_loop()
+    left = bench.writer.seal(event(1))
+
+    async def begin() -> None:
+        left.send(None)  # as far as its wait, in a loop that ends before its next round
+
+    gone.run_until_complete(begin())
+    gone.close()
+    assert run(bench.writer.seal(event(2))).seq == 2
+    left.close()
+
+
 def test_order_is_that_of_arrival(bench: Bench) -> None:
     async def story() -> list[int]:
         return [

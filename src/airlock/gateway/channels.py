@@ -102,11 +102,15 @@ class Cleaner:
         return less
 
     def _content(self, blocks: list[Any]) -> list[Any]:
+        if len(blocks) == 1 and _is_plain(blocks[0]):  # the usual content, by the shortest way
+            text = blocks[0]["text"]
+            less = self.texts([text])[0]
+            return blocks if less is text else [{**blocks[0], "text": less}]
         parts = [_text_of(block) for block in blocks]
         texts = [text for text in parts if text is not None]
-        less = iter(self.texts(texts) if texts else texts)
+        cleaned = iter(self.texts(texts) if texts else texts)
         found = [
-            self._block(block, None if text is None else next(less))
+            self._block(block, None if text is None else next(cleaned))
             for block, text in zip(blocks, parts, strict=True)
         ]
         return blocks if all(new is old for new, old in zip(found, blocks, strict=True)) else found
@@ -170,6 +174,11 @@ class Cleaner:
         for hit in hits:
             self._found.add({hit.detector: 1})
         return base64.b64encode(f"[REDACTED:{hits[0].detector}]".encode()).decode()
+
+
+def _is_plain(block: Any) -> bool:
+    """Whether a block has nothing but its text."""
+    return is_object(block) and block.keys() == _PLAIN and isinstance(block["text"], str)
 
 
 def _text_of(block: Any) -> str | None:
