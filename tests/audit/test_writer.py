@@ -132,11 +132,14 @@ async def two_a_round(bench: Bench, count: int) -> None:
             await asyncio.sleep(0)
 
 
-def test_the_rounds_of_a_busy_loop_share_a_flush(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "GATHER_MAX", 10.0)
-    monkeypatch.setattr(module, "BUILD_MAX", 10.0)
+def test_the_rounds_of_a_busy_loop_share_a_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    for bound in ("GATHER_MAX", "BUILD_MAX", "TICK"):
+        monkeypatch.setattr(module, bound, 60.0)
+    bench = Bench()
+    bench.writer.start()
     run(two_a_round(bench, 20))
     assert bench.writer.tally.batches == 1
+    bench.writer.close()
     check_chain(list(history(bench.volume.directories[UID])))
 
 
