@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 FRESH = journal.SUFFIX + ".new"
 
+AHEAD = 256 * 1024
+"""Bytes behind a batch that are written with it, as the zeros that they are: room for some hundred records."""
+
 
 class Appender:
     """Writes one chain's newest segment. Used by one thread."""
@@ -33,6 +36,7 @@ class Appender:
         self._name = ""
         self._capacity = 0
         self._end = 0
+        self._written = 0
         self.records = 0
         """Records in the open segment."""
 
@@ -43,10 +47,21 @@ class Appender:
             handle = self.roll(chain, room=len(data))
         else:
             handle = self._handle
-        handle.write(self._end, data)
+        handle.write(self._end, data + self._ahead(self._end + len(data)))
         handle.flush()
         self._end += len(data)
         self.records += len(draft.sealed)
+
+    def _ahead(self, end: int) -> bytes:
+        """Zeros behind a batch that reaches where nothing was written yet.
+
+        Blocks that were only reserved are made readable by their first flush, which costs the file system a
+        commit of its own journal. So that is done for many batches at once.
+        """
+        if end <= self._written:
+            return b""
+        self._written = min(self._capacity, end + AHEAD)
+        return bytes(self._written - end)
 
     def roll(self, chain: Chain, *, room: int = 0) -> Handle:
         """Begin a new segment behind the head of `chain`, with at least `room` bytes; finish the old one."""
@@ -65,7 +80,8 @@ class Appender:
             raise
         self.close()
         self._handle, self._name, self._capacity = fresh, name, size
-        self._end, self.records = journal.HEADER, 0
+        self._end = self._written = journal.HEADER
+        self.records = 0
         return fresh
 
     def abandon(self) -> None:
