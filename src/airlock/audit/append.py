@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 FRESH = journal.SUFFIX + ".new"
 
 AHEAD = 256 * 1024
-"""Bytes behind a batch that are written with it, as the zeros that they are: room for some hundred records."""
+"""Bytes behind a batch that are written with it, as the zeros that they are: room for a hundred records."""
 
 
 class Appender:
