@@ -140,6 +140,34 @@ def test_a_result_without_secrets_is_passed_on_as_it_came() -> None:
     assert of.found.counts == {}
 
 
+@pytest.mark.parametrize("again", [1, 2])
+def test_what_stands_around_a_content_is_looked_at_each_time_it_differs(again: int) -> None:
+    rules = redactors(detectors=("email",))
+    for number in range(again):
+        said = told(call(), {"content": [text("x")], "_meta": {"by": f"{number}{EMAIL}"}}, rules)
+        assert said["_meta"] == {"by": "[REDACTED:email]"}
+        assert told(call(), {"content": [text("x")], "_meta": {"by": "us"}}, rules)["_meta"] == {"by": "us"}
+    assert len(rules.rules.harmless) == 1
+
+
+def test_what_is_harmless_to_one_policy_is_not_to_another() -> None:
+    rules = redactors(detectors=("aws_key",))
+    result = {"content": [text("x")], "_meta": {"by": EMAIL}}
+    assert told(call(), result, rules)["_meta"] == {"by": EMAIL}
+    assert told(call(redact=("email",)), result, rules)["_meta"] == {"by": "[REDACTED:email]"}
+    assert told(call(), result, rules)["_meta"] == {"by": EMAIL}
+
+
+def test_a_server_that_makes_up_surroundings_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("airlock.gateway.redact.MAX_HARMLESS", 3)
+    rules = redactors(detectors=("email",))
+    for number in range(10):
+        told(call(), {"content": [text("x")], "_meta": {"n": number}}, rules)
+        told(call(), {"content": [text("x")], "_meta": {"n": "long" * 500}}, rules)
+    assert 0 < len(rules.rules.harmless) <= 3
+    assert all(len(kept) < 100 for _, kept in rules.rules.harmless)
+
+
 def test_a_picture_with_a_key_in_it_is_not_passed_on() -> None:
     raw = b"\x89PNG\r\n" + bytes(range(128, 256)) + AWS.encode() + bytes(range(128, 256))
     of = call()

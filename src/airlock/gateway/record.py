@@ -213,8 +213,7 @@ class Record:
         metadata: dict[str, Any] | None = None,
         result: bytes | None = None,
     ) -> Event:
-        stages = unfold(reached)
-        caller, identified, routed, allowed, _ = stages
+        caller, identified, routed, allowed, _ = stages = unfold(reached)
         inbound, principal, snapshot = caller.inbound, caller.principal, caller.snapshot
         tool = routed.tool if routed else None
         method = identified.message.method if identified else ""
