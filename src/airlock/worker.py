@@ -36,7 +36,7 @@ from airlock.core.config import Config, ServerEntry
 from airlock.core.errors import AuditFault, Fault
 from airlock.core.log_store import KeptLines, Place
 from airlock.core.settings import environment
-from airlock.edge.server import Server, server
+from airlock.edge.server import Server
 from airlock.gateway import drift
 from airlock.model.entry import Event
 from airlock.model.health import COMPONENTS, State
@@ -132,7 +132,7 @@ class Worker:
 
     async def _serve(self, gateway: Gateway) -> None:
         tls = gateway.tls.renewed.context if gateway.tls is not None else None
-        http = server(gateway.application, self._config.server, tls)
+        http = Server(gateway.application, self._config.server, tls)
         async with asyncio.TaskGroup() as group:
             self._group = group
             tasks = [
@@ -150,7 +150,7 @@ class Worker:
             ]
             serving = group.create_task(self._open(gateway, http))
             await self._drain.wait()
-            http.should_exit = True
+            http.drain()
             await serving
             for task in tasks:
                 task.cancel()

@@ -1,16 +1,17 @@
-"""A loop whose clock a test never waits for, and the other side of one HTTP request as ASGI shows it."""
+"""A loop whose clock a test never waits for, and the other side of one HTTP request."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import selectors
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
+from airlock.edge.heads import HeaderList
+from airlock.edge.visit import Client, Listener
+
 T = TypeVar("T")
-Message = dict[str, Any]
-HeaderList = list[tuple[bytes, bytes]]
 
 PATIENCE = 0.002
 """Real seconds that sockets get before time passes; on a loopback what was written can be read at once."""
@@ -54,41 +55,111 @@ def now() -> float:
 
 
 class Peer:
-    """A client: what it sends, and when it was sent what."""
+    """A client and its request: what it sends, and when it was sent what. A `Visit`."""
 
-    def __init__(self, body: bytes | None = b"") -> None:
-        self._incoming: asyncio.Queue[Message] = asyncio.Queue()
-        self.sent: list[tuple[float, Message]] = []
-        self.held: asyncio.Event | None = None
-        """Set by a test: the client takes nothing before it is set."""
+    def __init__(
+        self,
+        body: bytes | None = b"",
+        *,
+        method: str = "POST",
+        path: str = "/mcp",
+        headers: Sequence[tuple[str, str]] = (),
+        query: bytes = b"",
+        host: str | None = "localhost:8080",
+        client: Client | None = ("192.0.2.7", 4711),
+    ) -> None:
+        own = [("host", host)] if host is not None else []
+        self.method = method
+        self.path = path.encode("latin-1")
+        self.query = query
+        self.fields = [(name.encode(), value.encode("latin-1")) for name, value in (*own, *headers)]
+        self.client = client
+        self.gone = self.paused = False
+        self.listener: Listener | None = None
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.sent: list[tuple[float, bytes]] = []
+        """The parts of the body, and when they were sent."""
+        self.begun = 0.0
+        """When the head was sent."""
+        self.ended = False
+        self._arrived: list[bytes] = []
+        self._complete = False
+        self._news = asyncio.Event()
+        self._reminder: asyncio.TimerHandle | None = None
         if body is not None:
             self.upload(body)
 
+    # What the client does.
+
     def upload(self, body: bytes, *, more: bool = False) -> None:
-        self._incoming.put_nowait({"type": "http.request", "body": body, "more_body": more})
+        self._arrived.append(body)
+        self._complete = not more
+        self._news.set()
 
     def leave(self) -> None:
-        self._incoming.put_nowait({"type": "http.disconnect"})
+        self.gone = True
+        self._news.set()
+        if self.listener is not None:
+            self.listener.left()
 
-    async def receive(self) -> Message:
-        return await self._incoming.get()
+    def hold(self, *, paused: bool = True) -> None:
+        """Take nothing, or take something again."""
+        self.paused = paused
+        if not paused:
+            self._news.set()
+            if self.listener is not None:
+                self.listener.resumed()
 
-    async def send(self, message: Message) -> None:
-        if self.held is not None:
-            await self.held.wait()
-        self.sent.append((now(), message))
+    # What the gateway does.
 
-    @property
-    def status(self) -> int:
-        return self.sent[0][1]["status"]
+    def whole(self) -> bytes | None:
+        return b"".join(self._arrived) if self._complete and not self.gone else None
 
-    @property
-    def headers(self) -> dict[str, str]:
-        return {name.decode(): value.decode() for name, value in self.sent[0][1]["headers"]}
+    async def piece(self) -> bytes | None:
+        while not self._arrived and not self._complete and not self.gone:
+            self._news.clear()
+            await self._news.wait()
+        if self._arrived:
+            return self._arrived.pop(0)
+        return None if self.gone else b""
+
+    def answer(self, status: int, usual: HeaderList, body: bytes, more: HeaderList = ()) -> None:
+        length = ("content-length", str(len(body)))
+        self._begin(status, (*usual, length, *more))
+        self._send(body, last=True)
+
+    def say(self, headers: HeaderList, data: bytes, *, last: bool = False) -> None:
+        if not self.status:
+            self._begin(200, headers)
+        self._send(data, last=last)
+
+    async def drained(self) -> None:
+        while self.paused and not self.gone:
+            self._news.clear()
+            await self._news.wait()
+
+    def remind(self, seconds: float, what: Callable[[], None] | None) -> None:
+        if self._reminder is not None:
+            self._reminder.cancel()
+        self._reminder = None
+        if what is not None:
+            self._reminder = asyncio.get_running_loop().call_later(seconds, what)
+
+    def _begin(self, status: int, headers: HeaderList) -> None:
+        assert not self.status, "an answer begins once"
+        if not self.gone:
+            self.status, self.headers, self.begun = status, dict(headers), now()
+
+    def _send(self, data: bytes, *, last: bool) -> None:
+        assert not self.ended, "an answer ends once"
+        if not self.gone:
+            self.sent.append((now(), data))
+            self.ended = last
 
     @property
     def body(self) -> bytes:
-        return b"".join(message["body"] for _, message in self.sent[1:])
+        return b"".join(data for _, data in self.sent)
 
     @property
     def json(self) -> Any:
@@ -100,24 +171,3 @@ class Peer:
         blocks = [block for block in self.body.split(b"\n\n") if block not in (b"", b":")]
         assert all(block.startswith(b"event: message\ndata: ") for block in blocks), blocks
         return [json.loads(block.partition(b"data: ")[2]) for block in blocks]
-
-
-def scope(
-    method: str = "POST",
-    path: str = "/mcp",
-    headers: Sequence[tuple[str, str]] = (),
-    *,
-    query: bytes = b"",
-    host: str | None = "localhost:8080",
-    client: tuple[str, int] | None = ("192.0.2.7", 4711),
-) -> dict[str, Any]:
-    """A request as the server hands it over."""
-    own = [("host", host)] if host is not None else []
-    return {
-        "type": "http",
-        "method": method,
-        "raw_path": path.encode("latin-1"),
-        "query_string": query,
-        "headers": [(name.encode(), value.encode("latin-1")) for name, value in (*own, *headers)],
-        "client": client,
-    }

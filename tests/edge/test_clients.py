@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from airlock.edge.clients import MAX_HOPS, Client, Clients
+from airlock.edge.clients import MAX_HOPS, Clients
+from airlock.edge.visit import Client, Fields
 
 PROXIES = ("10.0.0.0/24", "2001:db8:ffff::/48", "127.0.0.1/32")
 
 
-def scope(peer: Client | None, *headers: str, name: str = "x-forwarded-for") -> dict[str, Any]:
-    return {"client": peer, "headers": [(name.encode(), value.encode("latin-1")) for value in headers]}
+def fields(*values: str, name: str = "x-forwarded-for") -> Fields:
+    return [(name.encode(), value.encode("latin-1")) for value in values]
 
 
 @pytest.mark.parametrize(
@@ -44,17 +43,17 @@ def scope(peer: Client | None, *headers: str, name: str = "x-forwarded-for") -> 
 def test_the_first_from_the_right_that_is_no_proxy_of_ours(
     peer: Client | None, forwarded: tuple[str, ...], real: Client
 ) -> None:
-    assert Clients(PROXIES).real(scope(peer, *forwarded)) == real
+    assert Clients(PROXIES).real(peer, fields(*forwarded)) == real
 
 
 @pytest.mark.parametrize("name", ["forwarded", "x-real-ip", "x-client-ip", "true-client-ip"])
 def test_other_headers_count_for_nothing(name: str) -> None:
-    assert Clients(PROXIES).real(scope(("10.0.0.1", 5), "203.0.113.7", name=name)) == ("10.0.0.1", 5)
+    assert Clients(PROXIES).real(("10.0.0.1", 5), fields("203.0.113.7", name=name)) == ("10.0.0.1", 5)
 
 
 def test_a_list_of_proxies_is_followed_up_to_a_bound() -> None:
     hops = ", ".join(["203.0.113.7", *(f"10.0.0.{n}" for n in range(2, MAX_HOPS + 2))])
-    assert Clients(PROXIES).real(scope(("10.0.0.1", 5), hops)) == ("10.0.0.2", 0)
+    assert Clients(PROXIES).real(("10.0.0.1", 5), fields(hops)) == ("10.0.0.2", 0)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def test_a_list_of_proxies_is_followed_up_to_a_bound() -> None:
     ],
 )
 def test_without_proxies_the_socket_is_believed(peer: Client | None, real: Client) -> None:
-    assert Clients().real(scope(peer, "198.51.100.1")) == real
+    assert Clients().real(peer, fields("198.51.100.1")) == real
 
 
 def test_what_is_no_network_is_refused() -> None:

@@ -14,7 +14,7 @@ from airlock.edge.endpoint import BODY_TIME, Endpoint
 from airlock.edge.problems import Problems
 from airlock.model.call import Inbound, Reached, Reply
 from airlock.model.upstream import Notify
-from tests.edge.parts import Peer, now, scope, travel
+from tests.edge.parts import Peer, now, travel
 from tests.gateway.parts import PUBLIC, HandClock, Lines
 
 MOST = 100
@@ -68,11 +68,11 @@ class Desk:
 
 
 def post(desk: Desk, *fields: tuple[str, str], body: bytes | None = b"{}", **request: Any) -> Peer:
-    return travel(posted(desk, Peer(body), *fields, **request))
+    return travel(posted(desk, Peer(body, headers=fields, **request)))
 
 
-async def posted(desk: Desk, peer: Peer, *fields: tuple[str, str], **request: Any) -> Peer:
-    await desk.endpoint.post(scope("POST", headers=fields, **request), peer.receive, peer.send, ())
+async def posted(desk: Desk, peer: Peer) -> Peer:
+    await desk.endpoint.post(peer, ())
     return peer
 
 
@@ -179,44 +179,45 @@ def test_a_token_in_the_query_is_not_repeated() -> None:
 
 
 def test_a_body_in_pieces_is_put_together() -> None:
-    desk, peer = Desk(), Peer(None)
+    desk, peer = Desk(), Peer(None, headers=(JSON,))
     for piece in (b"one ", b"two "):
         peer.upload(piece, more=True)
     peer.upload(b"three")
-    travel(posted(desk, peer, JSON))
+    travel(posted(desk, peer))
     assert desk.governed[0].body == b"one two three"
 
 
 def test_a_body_that_grows_too_large_is_refused_at_once() -> None:
-    peer = Peer(None)
+    peer = Peer(None, headers=(JSON,))
     for _ in range(3):
         peer.upload(b"x" * 60, more=True)
-    assert travel(posted(Desk(), peer, JSON)).status == 413
+    assert travel(posted(Desk(), peer)).status == 413
 
 
 def test_a_body_that_does_not_arrive_is_given_up_in_time() -> None:
     peer = post(Desk(), JSON, body=None)
-    assert (peer.status, peer.sent[0][0], peer.headers["connection"]) == (408, BODY_TIME, "close")
+    assert (peer.status, peer.begun, peer.headers["connection"]) == (408, BODY_TIME, "close")
 
 
 def test_a_body_that_trickles_is_given_up_in_time() -> None:
     async def scenario() -> Peer:
-        peer = Peer(None)
+        peer = Peer(None, headers=(JSON,))
         for second in range(100):
             asyncio.get_running_loop().call_later(second, lambda: peer.upload(b"x", more=True))
-        return await posted(Desk(), peer, JSON)
+        return await posted(Desk(), peer)
 
     peer = travel(scenario())
-    assert (peer.status, peer.sent[0][0]) == (408, BODY_TIME)
+    assert (peer.status, peer.begun) == (408, BODY_TIME)
 
 
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_body_that_breaks_off_is_not_governed(begun: bool) -> None:
-    desk, peer = Desk(), Peer(None)
+    desk, peer = Desk(), Peer(None, headers=(JSON,))
     if begun:
         peer.upload(b"{", more=True)
     peer.leave()
-    assert (travel(posted(desk, peer, JSON)).status, desk.governed) == (400, [])
+    travel(posted(desk, peer))
+    assert ([line["reason"] for line in desk.lines.lines], desk.governed) == (["body_incomplete"], [])
 
 
 ANY = "application/json, text/event-stream"
@@ -249,17 +250,17 @@ def test_a_slow_call_is_answered_in_the_form_that_the_client_takes(
 @pytest.mark.parametrize(("version", "cancelled"), [(MODERN, [2.0]), (("x-a", "b"), [])])
 def test_only_a_modern_client_cancels_by_leaving(version: tuple[str, str], cancelled: list[float]) -> None:
     async def scenario() -> list[float]:
-        desk, peer = Desk(seconds=5), Peer(b"{}")
+        desk, peer = Desk(seconds=5), Peer(b"{}", headers=(JSON, version))
         asyncio.get_running_loop().call_later(2, peer.leave)
-        await posted(desk, peer, JSON, version)
+        await posted(desk, peer)
         return desk.cancelled
 
     assert travel(scenario()) == cancelled
 
 
 def delete(desk: Desk, *fields: tuple[str, str]) -> Peer:
-    peer = Peer()
-    travel(desk.endpoint.delete(scope("DELETE", headers=fields), peer.receive, peer.send, (("x-a", "b"),)))
+    peer = Peer(method="DELETE", headers=fields)
+    travel(desk.endpoint.delete(peer, (("x-a", "b"),)))
     return peer
 
 
@@ -291,7 +292,7 @@ def test_a_gateway_that_is_not_ready_governs_nothing() -> None:
 def test_a_refusal_carries_the_headers_of_every_answer() -> None:
     async def scenario() -> Peer:
         peer = Peer(b"{}")
-        await Desk().endpoint.post(scope(), peer.receive, peer.send, (("vary", "origin"),))
+        await Desk().endpoint.post(peer, (("vary", "origin"),))
         return peer
 
     assert travel(scenario()).headers["vary"] == "origin"

@@ -17,7 +17,7 @@ from airlock.edge.doors import Doors
 from airlock.edge.limits import HEADER_BLOCK, HEADER_TIME, MESSAGE_TIME, PIPELINED, WRITE_TIME
 from airlock.edge.problems import Problems
 from airlock.edge.routes import Application, Route
-from airlock.edge.server import server
+from airlock.edge.server import Server
 from airlock.model.call import Reached
 from airlock.model.http import HttpRequest, HttpResponse
 from tests.edge.parts import now, travel
@@ -68,11 +68,11 @@ async def _serving(scenario: Callable[[Connect], Awaitable[T]]) -> T:
     )
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
-    http = server(application, ServerSection(drain=1))
+    http = Server(application, ServerSection(drain=1))
     async with asyncio.TaskGroup() as group:
         group.create_task(http.serve(sockets=[listener]))
         found = await scenario(lambda: asyncio.open_connection("127.0.0.1", port))
-        http.should_exit = True
+        http.drain()
     return found
 
 

@@ -9,12 +9,13 @@ import pytest
 from airlock.core.errors import AuditFault, Fault, Refused, Rejected
 from airlock.edge.clients import Clients
 from airlock.edge.doors import Doors
+from airlock.edge.heads import HeaderList
 from airlock.edge.problems import Problems
 from airlock.edge.routes import Application, Route, compile_table
-from airlock.edge.stream import HeaderList, Receive, Send
+from airlock.edge.visit import Visit
 from airlock.model.call import Reached
 from airlock.model.http import HttpRequest, HttpResponse, json_response
-from tests.edge.parts import Peer, scope, travel
+from tests.edge.parts import Peer, travel
 from tests.gateway.parts import PUBLIC, HandClock, Lines
 
 PAGE = ("origin", "http://localhost:3000")
@@ -67,10 +68,9 @@ class Building:
         self.asked.append(request)
         return json_response(200, {"ok": True}, (("x-own", "1"),))
 
-    async def _carry(self, scope: dict[str, Any], receive: Receive, send: Send, extra: HeaderList) -> None:
-        self.raw.append(scope["method"])
-        await send({"type": "http.response.start", "status": 202, "headers": []})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+    async def _carry(self, visit: Visit, extra: HeaderList) -> None:
+        self.raw.append(visit.method)
+        visit.answer(202, (), b"")
 
     async def _break(self, request: HttpRequest) -> HttpResponse:
         raise KeyError("eyJhbGciOiJFZERTQSJ9.e30.c2ln")
@@ -78,8 +78,8 @@ class Building:
 
 def ask(method: str, path: str, *fields: tuple[str, str], of: Building | None = None, **more: Any) -> Peer:
     async def scenario() -> Peer:
-        peer = Peer()
-        await (of or Building()).application(scope(method, path, fields, **more), peer.receive, peer.send)
+        peer = Peer(method=method, path=path, headers=fields, **more)
+        await (of or Building()).application(peer)
         return peer
 
     return travel(scenario())
@@ -205,7 +205,7 @@ def test_a_refusal_is_a_json_rpc_error() -> None:
 
 
 def test_a_route_without_a_handler_answers_nothing() -> None:
-    assert ask("GET", "/nobody").sent == []
+    assert ask("GET", "/nobody").status == 0
 
 
 def test_a_defect_is_left_to_the_server() -> None:
@@ -221,13 +221,6 @@ def test_a_defect_is_one_line_with_its_place_and_not_its_text() -> None:
     assert line["event"] == "request_failed"
     assert line["detail"].startswith("KeyError at test_routes.py:")
     assert "eyJ" not in repr(line)
-
-
-@pytest.mark.parametrize("kind", ["websocket", "lifespan"])
-def test_nothing_but_http_is_served(kind: str) -> None:
-    building, peer = Building(), Peer()
-    with pytest.raises(RuntimeError, match=kind):
-        travel(building.application({"type": kind}, peer.receive, peer.send))
 
 
 def test_a_doubled_route_is_refused() -> None:

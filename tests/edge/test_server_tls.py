@@ -16,7 +16,7 @@ from airlock.edge.clients import Clients
 from airlock.edge.doors import Doors
 from airlock.edge.problems import Problems
 from airlock.edge.routes import Application, Route
-from airlock.edge.server import HANDSHAKE_TIME, server
+from airlock.edge.server import HANDSHAKE_TIME, Server
 from airlock.model.http import HttpRequest, HttpResponse
 from tests.certificates import Authority
 from tests.edge.parts import now, travel
@@ -60,11 +60,11 @@ class Site:
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         renewed = certificates.edge_renewed(self.tls)
-        http = server(application, ServerSection(drain=1), renewed.context)
+        http = Server(application, ServerSection(drain=1), renewed.context)
         async with asyncio.TaskGroup() as group:
             group.create_task(http.serve(sockets=[listener]))
             found = await scenario(port)
-            http.should_exit = True
+            http.drain()
         return found
 
 

@@ -23,8 +23,7 @@ async def converse(
     work: Work, peer: Peer, *, stream: bool = True, plain: bool = True, modern: bool = True
 ) -> Peer:
     conversation = Conversation(
-        send=peer.send,
-        receive=peer.receive,
+        visit=peer,
         stream=stream,
         plain=plain,
         headers=(("vary", "origin"),),
@@ -64,7 +63,7 @@ def progress(peer: Peer) -> list[Any]:
 
 
 def comments(peer: Peer) -> list[float]:
-    return [at for at, message in peer.sent if message.get("body") == b":\n\n"]
+    return [at for at, data in peer.sent if data == b":\n\n"]
 
 
 @pytest.mark.parametrize("reply", [REPLY, REFUSED], ids=["result", "refusal"])
@@ -96,7 +95,7 @@ def test_a_refusal_just_before_250_ms_has_its_own_status() -> None:
 
 def test_after_250_ms_of_silence_a_stream_opens() -> None:
     peer = answered(working(1))
-    assert peer.sent[0][0] == OPEN_AFTER
+    assert peer.begun == OPEN_AFTER
     assert peer.headers == {
         "content-type": "text/event-stream",
         "cache-control": "no-store",
@@ -107,7 +106,7 @@ def test_after_250_ms_of_silence_a_stream_opens() -> None:
 
 def test_the_first_notification_opens_the_stream() -> None:
     peer = answered(telling(0.1))
-    assert (peer.sent[0][0], peer.headers["content-type"]) == (0.1, "text/event-stream")
+    assert (peer.begun, peer.headers["content-type"]) == (0.1, "text/event-stream")
 
 
 def test_a_notification_of_the_fastest_call_is_not_lost() -> None:
@@ -147,7 +146,7 @@ def test_notifications_come_in_order_and_the_reply_last() -> None:
 
 def test_a_stream_ends_with_the_reply() -> None:
     peer = answered(telling(0.1))
-    assert [message.get("more_body") for _, message in peer.sent] == [None, True, False]
+    assert ([at for at, _ in peer.sent], peer.ended) == ([0.1, 0.2], True)
 
 
 def test_a_refusal_after_the_stream_opened_travels_inside_it() -> None:
@@ -157,7 +156,7 @@ def test_a_refusal_after_the_stream_opened_travels_inside_it() -> None:
 
 def test_a_stream_with_nothing_to_answer_just_ends() -> None:
     peer = answered(working(1, Reply(body=b"", status=202)))
-    assert (peer.body, peer.sent[-1][1]["more_body"]) == (b"", False)
+    assert (peer.body, peer.ended) == (b"", True)
 
 
 def test_a_quiet_stream_is_kept_alive() -> None:
@@ -188,8 +187,8 @@ def test_of_too_large_notifications_the_newest_are_kept() -> None:
 def test_what_a_slow_client_could_not_take_yet_comes_before_the_reply() -> None:
     async def scenario() -> Peer:
         peer = Peer(None)
-        peer.held = asyncio.Event()
-        asyncio.get_running_loop().call_later(5, peer.held.set)
+        peer.hold()
+        asyncio.get_running_loop().call_later(5, lambda: peer.hold(paused=False))
         return await converse(telling(0.1, 0.1), peer)
 
     assert progress(travel(scenario())) == [0, 1, "reply"]
@@ -197,10 +196,9 @@ def test_what_a_slow_client_could_not_take_yet_comes_before_the_reply() -> None:
 
 def test_what_a_contained_client_did_not_take_in_time_it_never_gets() -> None:
     async def scenario() -> Peer:
-        peer, held = Peer(None), asyncio.Event()
-        loop = asyncio.get_running_loop()
-        loop.call_later(0.15, setattr, peer, "held", held)
-        loop.call_later(5, held.set)
+        peer, loop = Peer(None), asyncio.get_running_loop()
+        loop.call_later(0.15, peer.hold)
+        loop.call_later(5, lambda: peer.hold(paused=False))
         return await converse(telling(0.1, 0.1, 0.1, reply=CONTAINED), peer)
 
     assert progress(travel(scenario())) == [0, "reply"]

@@ -48,7 +48,7 @@ def wire(
     clock: Clock,
     log: FilteringBoundLogger,
 ) -> Application:
-    """The one ASGI callable of a worker: MCP, management, logins, health, metadata."""
+    """What answers every request of a worker: MCP, management, logins, health, metadata."""
 
     async def end(sid: str, expires_at: float) -> bool:
         return await asyncio.to_thread(ended.end, store, sid=sid, expires_at=expires_at)

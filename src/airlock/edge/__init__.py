@@ -1,1 +1,1 @@
-"""The ASGI face of MCP: bytes in, bytes out."""
+"""The HTTP face of MCP: bytes in, bytes out."""

@@ -8,17 +8,14 @@ not a trusted proxy is the client; everything left of it is the client's own cla
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from airlock.edge.visit import Client, Fields
 from airlock.model.network import Address, Network, address, network
 
 HEADER = b"x-forwarded-for"
 
 MAX_HOPS = 16
 """Proxies in a row that are followed: a longer list of them is somebody's game."""
-
-Client = tuple[str, int]
-"""Address and port; port 0 where only the address is known, an empty address where nothing is."""
 
 
 class Clients:
@@ -27,16 +24,16 @@ class Clients:
     def __init__(self, trusted: Iterable[str] = ()) -> None:
         self._trusted: tuple[Network, ...] = tuple(network(text) for text in trusted)
 
-    def real(self, scope: dict[str, Any]) -> Client:
-        """The client of an ASGI request."""
-        told: Client = scope["client"] or ("", 0)
+    def real(self, peer: Client | None, fields: Fields) -> Client:
+        """The client behind a request that came from `peer` with these header fields."""
+        told = peer or ("", 0)
         peer = told[0].partition("%")[0], told[1]  # a zone is ours, not the client's: blocks know none
         if not self._trusted:
             return (_plain(peer[0]), peer[1]) if ":" in peer[0] else peer
         seen = _read(peer[0])
         if seen is None or not self._trusts(seen):
             return _plain(peer[0]), peer[1]
-        return self._behind(str(seen), peer[1], _hops(scope["headers"]))
+        return self._behind(str(seen), peer[1], _hops(fields))
 
     def _behind(self, nearest: str, port: int, hops: Sequence[str]) -> Client:
         """The first that is no proxy of ours. Where somebody said what is no address, the one before it."""
@@ -53,7 +50,7 @@ class Clients:
         return any(seen.version == proxies.version and seen in proxies for proxies in self._trusted)
 
 
-def _hops(headers: list[tuple[bytes, bytes]]) -> list[str]:
+def _hops(headers: Fields) -> list[str]:
     """What the proxies said, the nearest first."""
     said = b",".join(value for name, value in headers if name == HEADER)
     if not said:

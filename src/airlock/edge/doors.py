@@ -1,6 +1,6 @@
 """What is checked before anything else looks at a request: path, host, origin, transport framing.
 
-Pure: takes the ASGI scope, returns values or raises `Rejected`. Paths are taken raw, as routed, and never
+Pure: takes what was sent, returns values or raises `Rejected`. Paths are taken raw, as routed, and never
 rebuilt from `Host` (RFC 9112 section 3.2 lets clients say anything there).
 """
 
@@ -9,15 +9,27 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
+import httptools
+
 from airlock.core.coherence import is_loopback
 from airlock.core.errors import Rejected
+from airlock.edge.visit import Fields
 
 _PLAIN_PATH = re.compile(rb"/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]+(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*)?")
 """Segments of unreserved and sub-delimiter bytes (RFC 3986 section 3.3): no escapes, so no second reading."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
-ScopeHeaders = list[tuple[bytes, bytes]]
+
+def request_target(url: bytes) -> tuple[bytes, bytes]:
+    """Path and query of a request target. Raises `HttpParserError` for one without a path."""
+    if url[:1] == b"/":
+        path, _, query = url.partition(b"#")[0].partition(b"?")
+        return path, query
+    parsed = httptools.parse_url(url)
+    if not parsed.path:
+        raise httptools.HttpParserInvalidURLError(url)
+    return parsed.path, parsed.query or b""
 
 
 def plain_path(raw: bytes) -> str:
@@ -45,7 +57,7 @@ class Doors:
         )
         self._loopback = is_loopback(host)
 
-    def check(self, headers: ScopeHeaders) -> None:
+    def check(self, headers: Fields) -> None:
         """Raise 421 for a missing, doubled or foreign `Host` (H-3), 403 for a foreign `Origin` (H-4) and for
         what a page elsewhere embeds, which comes without one: nothing that a browser is made to send counts
         against the limits of its address."""
@@ -67,7 +79,7 @@ class Doors:
         scheme, _, rest = origin.partition("://")
         return self._loopback and scheme == "http" and _without_port(rest) in LOOPBACK
 
-    def cross_origin(self, headers: ScopeHeaders) -> tuple[tuple[str, str], ...]:
+    def cross_origin(self, headers: Fields) -> tuple[tuple[str, str], ...]:
         """CORS headers for an allowed origin that was checked; empty without one."""
         origin = next((value.decode("latin-1") for name, value in headers if name == b"origin"), None)
         if origin is None:
@@ -79,7 +91,7 @@ class Doors:
         )
 
 
-def _embedded(headers: ScopeHeaders) -> bool:
+def _embedded(headers: Fields) -> bool:
     """Whether a browser says that a page of another site asks, and not a person who follows a link there."""
     told = dict(headers)
     return told.get(b"sec-fetch-site") == b"cross-site" and told.get(b"sec-fetch-dest") != b"document"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -16,7 +15,9 @@ import msgspec
 from airlock.core import ids
 from airlock.core.clock import Clock
 from airlock.core.errors import Fault, Refused, Rejected
-from airlock.edge.stream import Conversation, HeaderList, Receive, Send, send_reply
+from airlock.edge.heads import HeaderList
+from airlock.edge.stream import Conversation, send_reply
+from airlock.edge.visit import Visit
 from airlock.mcp import eras
 from airlock.mcp.headers import Accept, Headers, accepts, check_content
 from airlock.model.call import Inbound, Reached, Reply
@@ -30,7 +31,7 @@ BODY_TIME = 30.0
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """The ASGI handlers of the MCP routes."""
+    """The handlers of the MCP routes."""
 
     govern: Callable[[Inbound, Notify], Awaitable[Reply]]
     end_session: Callable[[Inbound], Awaitable[Reply]]
@@ -44,17 +45,16 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     clock: Clock
     max_body: int
 
-    async def post(self, scope: dict[str, Any], receive: Receive, send: Send, extra: HeaderList) -> None:
+    async def post(self, visit: Visit, extra: HeaderList) -> None:
         """One JSON-RPC message in, one answer out."""
         try:
             self._open()
-            inbound, accept = await self._receive(scope, receive)
+            inbound, accept = await self._receive(visit)
         except Refused as refused:
-            await send_reply(send, self.explain(None, refused), extra)
+            send_reply(visit, self.explain(None, refused), extra)
             return
         conversation = Conversation(
-            send=send,
-            receive=receive,
+            visit=visit,
             stream=accept.sse,
             plain=accept.json,
             headers=extra,
@@ -62,16 +62,16 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         )
         await conversation.answer(self.govern(inbound, conversation.notify))
 
-    async def delete(self, scope: dict[str, Any], receive: Receive, send: Send, extra: HeaderList) -> None:
+    async def delete(self, visit: Visit, extra: HeaderList) -> None:
         """End the caller's own legacy session."""
         try:
             self._open()
-            inbound = self._inbound(scope, Headers(scope["headers"]), b"")
+            inbound = self._inbound(visit, Headers(visit.fields), b"")
             await self.introduce(inbound)
             reply = await self.end_session(inbound)
         except Refused as refused:
             reply = self.explain(None, refused)
-        await send_reply(send, reply, extra)
+        send_reply(visit, reply, extra)
 
     def _open(self) -> None:
         why = self.why_closed()
@@ -80,22 +80,24 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
                 503, -32603, "not_ready", f"No call is served now: {why}.", headers=(("retry-after", "5"),)
             )
 
-    async def _receive(self, scope: dict[str, Any], receive: Receive) -> tuple[Inbound, Accept]:
-        refuse_query_token(scope["query_string"])
-        headers = Headers(scope["headers"])
+    async def _receive(self, visit: Visit) -> tuple[Inbound, Accept]:
+        refuse_query_token(visit.query)
+        headers = Headers(visit.fields)
         check_content(headers)
         accept = answer_forms(headers)
         announced = announced_size(headers, self.max_body)
-        inbound = self._inbound(scope, headers, b"")
+        here = visit.whole() if announced <= UNKNOWN_BODY else None
+        inbound = self._inbound(visit, headers, here or b"")
         await self.introduce(inbound)
         if announced > UNKNOWN_BODY and not self.known(inbound):
             return inbound, accept  # refused for its token before anything looks at the body
-        body = await read_body(receive, self.max_body)
-        return msgspec.structs.replace(inbound, body=body), accept
+        if here is None or len(here) > self.max_body:
+            inbound = msgspec.structs.replace(inbound, body=await read_body(visit, self.max_body))
+        return inbound, accept
 
-    def _inbound(self, scope: dict[str, Any], headers: Headers, body: bytes) -> Inbound:
-        path = scope["raw_path"].decode("ascii")
-        peer = scope["client"] or ("", 0)
+    def _inbound(self, visit: Visit, headers: Headers, body: bytes) -> Inbound:
+        path = visit.path.decode("ascii")
+        peer = visit.client or ("", 0)
         return Inbound(
             request_id=ids.uuid7(),
             route=path,
@@ -118,7 +120,7 @@ def answer_forms(headers: Headers) -> Accept:
 
 def refuse_query_token(query: bytes) -> None:
     """A token in a URL ends up in logs: refused before anything else looks at it (A-3)."""
-    if any(name == b"access_token" for name, _ in parse_qsl(query, keep_blank_values=True)):
+    if query and any(name == b"access_token" for name, _ in parse_qsl(query, keep_blank_values=True)):
         raise Rejected(400, -32600, "token_in_query", "Send the token in the Authorization header.")
 
 
@@ -131,11 +133,16 @@ def announced_size(headers: Headers, most: int) -> int:
     return size
 
 
-async def read_body(receive: Receive, most: int) -> bytes:
+async def read_body(visit: Visit, most: int) -> bytes:
     """The whole body, at most `most` bytes, within `BODY_TIME`."""
+    body = visit.whole()
+    if body is not None:
+        if len(body) > most:
+            raise _too_large(most)
+        return body
     try:
         async with asyncio.timeout(BODY_TIME):
-            return await _collect(receive, most)
+            return await _collect(visit, most)
     except TimeoutError as late:
         raise Rejected(
             408,
@@ -146,21 +153,15 @@ async def read_body(receive: Receive, most: int) -> bytes:
         ) from late
 
 
-async def _collect(receive: Receive, most: int) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body", False) and message["type"] == "http.request" and len(body) <= most:
-        return body
-    parts = bytearray(body)
-    while True:
-        if message["type"] == "http.disconnect":
-            raise Rejected(400, -32600, "body_incomplete", "The body ended early.")
+async def _collect(visit: Visit, most: int) -> bytes:
+    parts = bytearray()
+    while piece := await visit.piece():
+        parts += piece
         if len(parts) > most:
             raise _too_large(most)
-        if not message.get("more_body", False):
-            return bytes(parts)
-        message = await receive()
-        parts += message.get("body", b"")
+    if piece is None:
+        raise Rejected(400, -32600, "body_incomplete", "The body ended early.")
+    return bytes(parts)
 
 
 def _too_large(most: int) -> Rejected:

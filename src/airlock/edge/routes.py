@@ -1,4 +1,4 @@
-"""The ASGI application: one table of routes, each with its declared authentication, and nothing beside it.
+"""The application: one table of routes, each with its declared authentication, and nothing beside it.
 
 1. the real address of the client; path, host and origin, on every route alike
 2. whether the address may come in: no block, not too much
@@ -12,7 +12,7 @@ import re
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import PurePath
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -20,12 +20,13 @@ from airlock.core.errors import Fault, Refused, Rejected
 from airlock.edge.clients import Clients
 from airlock.edge.doors import Doors, plain_path
 from airlock.edge.endpoint import read_body
-from airlock.edge.stream import HeaderList, Receive, Send, send_reply
+from airlock.edge.heads import HeaderList
+from airlock.edge.stream import send_reply
+from airlock.edge.visit import Visit
 from airlock.model.call import Reached, Reply
 from airlock.model.http import HttpRequest, HttpResponse
 
-Scope = dict[str, Any]
-Raw = Callable[[Scope, Receive, Send, HeaderList], Awaitable[None]]
+Raw = Callable[[Visit, HeaderList], Awaitable[None]]
 Handler = Callable[[HttpRequest], Awaitable[HttpResponse]]
 
 
@@ -52,7 +53,7 @@ class Logger(Protocol):
 
 
 class Application:
-    """The one ASGI callable of a worker."""
+    """What answers every request of a worker."""
 
     def __init__(
         self,
@@ -75,40 +76,39 @@ class Application:
         self._log = log
         self._table = compile_table(routes)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            raise RuntimeError(f"{scope['type']} is not served")
-        scope["client"] = self._clients.real(scope)
+    async def __call__(self, visit: Visit) -> None:
+        visit.client = client = self._clients.real(visit.client, visit.fields)
         try:
-            await self._serve(scope, receive, send)
+            await self._serve(visit, client[0])
         except Exception as defect:  # the server below answers 500 and says nothing
             place = traceback.extract_tb(defect.__traceback__)[-1]
             detail = f"{type(defect).__name__} at {PurePath(place.filename).name}:{place.lineno}"
             self._log.error("request_failed", stage="edge", reason="internal_error", detail=detail)
             raise
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, visit: Visit, source_ip: str) -> None:
         try:
-            path = plain_path(scope["raw_path"])
-            self._doors.check(scope["headers"])
-            extra = self._doors.cross_origin(scope["headers"])
+            path = plain_path(visit.path)
+            self._doors.check(visit.fields)
+            extra = self._doors.cross_origin(visit.fields)
             if path not in ALWAYS:
-                await self._let_in(scope["client"][0])
-            route, params = self._find(scope["method"], path, from_a_page=bool(extra))
+                await self._let_in(source_ip)
+            route, params = self._find(visit.method, path, from_a_page=bool(extra))
         except (Refused, Fault) as failure:
-            await send_reply(send, self._explain(None, failure), ())
+            send_reply(visit, self._explain(None, failure), ())
             return
         if route is None:
-            await send_reply(send, Reply(body=b"", status=204, headers=_PREFLIGHT), extra)
+            send_reply(visit, Reply(body=b"", status=204, headers=_PREFLIGHT), extra)
         elif route.raw is not None:
-            await route.raw(scope, receive, send, extra)
+            await route.raw(visit, extra)
         elif route.handler is not None:
             try:
-                request = await _request(scope, receive, path, params, route.max_body)
+                request = await _request(visit, source_ip, path, params, route.max_body)
             except Refused as refused:
-                await send_reply(send, self._explain(None, refused), extra)
+                send_reply(visit, self._explain(None, refused), extra)
                 return
-            await send_response(send, await route.handler(request), extra)
+            response = await route.handler(request)
+            visit.answer(response.status, (), response.body, response.headers + extra)
 
     async def _let_in(self, source_ip: str) -> None:
         """Raise `Refused` for an address that may not come in, once that is recorded."""
@@ -163,25 +163,17 @@ def _pattern(path: str) -> re.Pattern[str]:
 
 
 async def _request(
-    scope: Scope, receive: Receive, path: str, params: dict[str, str], max_body: int
+    visit: Visit, source_ip: str, path: str, params: dict[str, str], max_body: int
 ) -> HttpRequest:
-    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in visit.fields)
     authorization = [value for name, value in headers if name == "authorization"]
     return HttpRequest(
-        method=scope["method"],
+        method=visit.method,
         path=path,
         params=params,
-        query=scope["query_string"].decode("latin-1"),
+        query=visit.query.decode("latin-1"),
         headers=headers,
         authorization=authorization[0] if len(authorization) == 1 else None,
-        source_ip=scope["client"][0],
-        body=await read_body(receive, max_body) if max_body else b"",
+        source_ip=source_ip,
+        body=await read_body(visit, max_body) if max_body else b"",
     )
-
-
-async def send_response(send: Send, response: HttpResponse, extra: HeaderList) -> None:
-    """A response of the management API."""
-    headers = (*response.headers, ("content-length", str(len(response.body))), *extra)
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    await send({"type": "http.response.start", "status": response.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": response.body, "more_body": False})

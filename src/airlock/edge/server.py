@@ -1,74 +1,80 @@
-"""The HTTP server of a worker: uvicorn, told to leave to us what is ours.
+"""The HTTP server of a worker: connections over TCP or TLS until it is told to drain.
 
-Signals, logging, client addresses and limits are not its business: the worker decides when to stop, lines
-of the log are JSON, and who speaks is what the socket says.
+Draining: no connection is taken any more, what has arrived is answered, and what is not over in time is
+cancelled, so that it is recorded and its client learns of it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
-from collections.abc import Generator
-
-import uvicorn
+from collections.abc import Awaitable, Callable, Sequence
 
 from airlock.core.config import ServerSection
-from airlock.edge.limits import BoundedProtocol
-from airlock.edge.routes import Application
+from airlock.edge.connection import Connection
+from airlock.edge.hall import Hall
+from airlock.edge.visit import Visit
 
 HANDSHAKE_TIME = 10.0
 """Seconds for the TLS handshake of a client: like a header block, it comes from somebody unknown."""
 
+BACKLOG = 2048
+"""Connections that the kernel holds until they are taken."""
 
-class Server(uvicorn.Server):
-    """uvicorn without its own signal handling, and with a bound on handshakes."""
+LAST_WORDS = 1.0
+"""Seconds for what was cancelled to record that and say it."""
 
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None]:
-        yield
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen on the sockets that are given."""
-        config = self.config
-        context = config.ssl
-        if context is None:
-            await super().startup(sockets)
-            return
-        await self.lifespan.startup()
+class Server:
+    """See the module. `hall.max_connections` may change while it serves."""
+
+    def __init__(
+        self,
+        application: Callable[[Visit], Awaitable[None]],
+        section: ServerSection,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.hall = Hall(application, max_connections=section.max_connections)
+        self._patience = max(1.0, section.drain)
+        self._tls = tls
+        self._draining = asyncio.Event()
+
+    def drain(self) -> None:
+        """Let `serve` end."""
+        self._draining.set()
+
+    async def serve(self, sockets: Sequence[socket.socket]) -> None:
+        """Take connections from these sockets until told to drain; then close them and everything."""
         loop = asyncio.get_running_loop()
-
-        def protocol() -> asyncio.Protocol:
-            state = self.lifespan.state
-            return BoundedProtocol(config=config, server_state=self.server_state, app_state=state)
-
-        self.servers = [
+        handshake = HANDSHAKE_TIME if self._tls is not None else None
+        listening = [
             await loop.create_server(
-                protocol, sock=sock, ssl=context, backlog=config.backlog, ssl_handshake_timeout=HANDSHAKE_TIME
+                lambda: Connection(self.hall),
+                sock=sock,
+                ssl=self._tls,
+                backlog=BACKLOG,
+                ssl_handshake_timeout=handshake,
             )
-            for sock in sockets or []
+            for sock in sockets
         ]
-        self.started = True
+        await self._draining.wait()
+        for server in listening:
+            server.close()
+        for sock in sockets:
+            sock.close()
+        self.hall.drain()
+        try:
+            async with asyncio.timeout(self._patience):
+                await self.hall.empty.wait()
+        except TimeoutError:
+            await self._cancel()
+        for connection in list(self.hall.connections):
+            connection.end()
 
-
-def server(application: Application, section: ServerSection, tls: ssl.SSLContext | None = None) -> Server:
-    """A server for this application; `should_exit` makes it drain."""
-    return Server(
-        uvicorn.Config(
-            application,
-            ssl_context_factory=None if tls is None else lambda config, usual: tls,
-            http=BoundedProtocol,
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            log_level="critical",
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            proxy_headers=False,
-            limit_concurrency=section.max_connections,
-            timeout_graceful_shutdown=max(1, int(section.drain)),
-        )
-    )
+    async def _cancel(self) -> None:
+        tasks = [turn.task for turn in self.hall.turns if turn.task is not None]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=LAST_WORDS)

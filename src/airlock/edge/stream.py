@@ -8,18 +8,16 @@ status.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
+from airlock.edge.heads import HeaderList
+from airlock.edge.visit import Visit
 from airlock.mcp import jsonrpc
 from airlock.model.call import Reply
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-HeaderList = tuple[tuple[str, str], ...]
-
-WATCH_AFTER = 0.02
-"""Seconds before a call gets a companion that watches the client: a fast call never pays for one."""
+HOLD = 0.02
+"""Seconds from the beginning for which notifications wait: a fast call is refused with its own status."""
 
 OPEN_AFTER = 0.25
 """Seconds of silence after which a stream opens, if the client takes one (E-9)."""
@@ -31,6 +29,7 @@ MAX_QUEUED = 1024
 MAX_QUEUED_BYTES = 1024 * 1024
 """Notifications that may wait for a slow client, and their bytes; the oldest is dropped, the reply never."""
 
+_JSON: HeaderList = (("content-type", "application/json"), ("cache-control", "no-store"))
 _STREAM: HeaderList = (
     ("content-type", "text/event-stream"),
     ("cache-control", "no-store"),
@@ -44,35 +43,30 @@ def event(message: bytes) -> bytes:
 
 
 class Conversation:
-    """The answer to one POST while it is being made."""
+    """The answer to one POST while it is being made. A `Listener` of its visit."""
 
     def __init__(
-        self,
-        *,
-        send: Send,
-        receive: Receive,
-        stream: bool,
-        plain: bool,
-        headers: HeaderList,
-        cancel_when_gone: bool,
+        self, *, visit: Visit, stream: bool, plain: bool, headers: HeaderList, cancel_when_gone: bool
     ) -> None:
-        self._send = send
-        self._receive = receive
+        self._visit = visit
         self._stream_allowed = stream
         self._plain_allowed = plain
         self._headers = headers
         self._cancel_when_gone = cancel_when_gone
         self._queue: list[bytes] = []
         self._queued = 0
-        self._news = asyncio.Event()
+        self._task: asyncio.Task[object] | None = None
+        self._held_until = 0.0
+        self._due = False
+        """What is queued is sent in a moment."""
         self._opened = False
-        self._gone = False
+        self._cancelled = False
 
     def notify(self, method: str, params: dict[str, Any]) -> None:
         """Queue a notification for the client; dropped where the client takes no stream."""
-        if self._stream_allowed:
+        if self._stream_allowed and self._task is not None:
             self._enqueue(event(jsonrpc.notification(method, params)))
-            self._news.set()
+            self._send_soon()
 
     def _enqueue(self, message: bytes) -> None:
         self._queue.append(message)
@@ -85,95 +79,80 @@ class Conversation:
 
         Where the client left and that ended `work`, there is nothing to send and nothing wrong.
         """
-        loop = asyncio.get_running_loop()
-        task = asyncio.current_task()
-        companion: asyncio.Task[None] | None = None
-
-        def accompany() -> None:
-            nonlocal companion
-            companion = loop.create_task(self._accompany(task))
-
-        timer = loop.call_later(WATCH_AFTER, accompany)
+        visit = self._visit
+        self._task = task = asyncio.current_task()
+        visit.listener = self
+        if visit.gone:
+            self.left()
+        if self._stream_allowed:
+            self._held_until = asyncio.get_running_loop().time() + HOLD
+            visit.remind(OPEN_AFTER, self._quiet)
         try:
             reply = await work
         except asyncio.CancelledError:
-            if self._gone and task is not None and task.uncancel() == 0:
+            if self._cancelled and task is not None and task.uncancel() == 0:
                 return
             raise
         finally:
-            timer.cancel()
-            if companion is not None:
-                companion.cancel()
-                await asyncio.wait([companion])
+            self._task = visit.listener = None
+            visit.remind(0.0, None)
         await self._finish(reply)
 
-    async def _accompany(self, task: asyncio.Task[object] | None) -> None:
-        """Watch the client, and talk to it while the call runs."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._watch(task))
-            if self._stream_allowed:
-                group.create_task(self._talk())
+    # Called by the visit while the call runs.
 
-    async def _watch(self, task: asyncio.Task[object] | None) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
-        self._gone = True
-        if self._cancel_when_gone and task is not None:
-            task.cancel()
+    def left(self) -> None:
+        """The client went away."""
+        if self._cancel_when_gone and not self._cancelled and self._task is not None:
+            self._cancelled = True
+            self._task.cancel()
 
-    async def _talk(self) -> None:
-        quiet = OPEN_AFTER - WATCH_AFTER
-        while not self._gone:
-            try:
-                async with asyncio.timeout(quiet):
-                    await self._news.wait()
-            except TimeoutError:
-                await self._write(b":\n\n" if self._opened else b"")
-            else:
-                await self._flush()
-            quiet = KEEP_ALIVE
+    def resumed(self) -> None:
+        """The client takes something again."""
+        if self._queue:
+            self._send_soon()
 
-    async def _flush(self) -> None:
-        """Send what is queued. What a cancelled `send` did not take stays queued, in its place."""
-        self._news.clear()
-        queued, self._queue, self._queued = self._queue, [], 0
-        try:
-            await self._write(b"".join(queued))
-        except asyncio.CancelledError:
-            self._queue[:0] = queued
-            self._queued += sum(map(len, queued))
-            raise
+    def _send_soon(self) -> None:
+        """Together with what else is said in this turn of the loop."""
+        if not self._due:
+            self._due = True
+            wait = self._held_until - asyncio.get_running_loop().time()
+            self._visit.remind(max(0.0, wait), self._flush)
 
-    async def _write(self, data: bytes) -> None:
-        if self._gone:
-            return
-        if not self._opened:
-            await _start(self._send, 200, (*_STREAM, *self._headers))
+    def _quiet(self) -> None:
+        """Nothing was said for a while: open the stream, or show that it lives."""
+        if not self._visit.paused:
+            self._visit.say(self._stream_headers, b":\n\n" if self._opened else b"")
             self._opened = True
-        if data:
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        self._visit.remind(KEEP_ALIVE, self._quiet)
+
+    def _flush(self) -> None:
+        """Send what is queued, unless the client does not take what was sent before: then it stays."""
+        self._due = False
+        if not self._visit.paused:
+            self._visit.say(self._stream_headers, self._queue_emptied())
+            self._opened = True
+        self._visit.remind(KEEP_ALIVE, self._quiet)
+
+    @property
+    def _stream_headers(self) -> HeaderList:
+        return (*_STREAM, *self._headers)
+
+    def _queue_emptied(self) -> bytes:
+        queued, self._queue, self._queued = self._queue, [], 0
+        return b"".join(queued)
 
     async def _finish(self, reply: Reply) -> None:
-        if self._gone:
-            return
+        visit = self._visit
         if reply.contained:
             self._queue.clear()
         if self._opened or (reply.status == 200 and (self._queue or not self._plain_allowed)):
-            await self._flush()
+            await visit.drained()
             last = event(reply.body) if reply.body else b""
-            await self._send({"type": "http.response.body", "body": last, "more_body": False})
+            visit.say(self._stream_headers, self._queue_emptied() + last, last=True)
         else:
-            await send_reply(self._send, reply, self._headers)
+            send_reply(visit, reply, self._headers)
 
 
-async def send_reply(send: Send, reply: Reply, extra: HeaderList) -> None:
+def send_reply(visit: Visit, reply: Reply, extra: HeaderList) -> None:
     """A reply as one JSON object with its own status."""
-    content = (("content-type", "application/json"), ("cache-control", "no-store")) if reply.body else ()
-    length = ("content-length", str(len(reply.body)))
-    await _start(send, reply.status, (*content, length, *reply.headers, *extra))
-    await send({"type": "http.response.body", "body": reply.body, "more_body": False})
-
-
-async def _start(send: Send, status: int, headers: HeaderList) -> None:
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    visit.answer(reply.status, _JSON if reply.body else (), reply.body, reply.headers + extra)
