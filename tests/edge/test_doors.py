@@ -166,13 +166,13 @@ def test_the_host_is_looked_at_before_the_origin() -> None:
 
 
 def test_an_allowed_page_may_read_the_answer() -> None:
-    headers = dict(LOCAL.cross_origin(fields("localhost", origins=("http://localhost:3000",))))
+    headers = dict(LOCAL.check(fields("localhost", origins=("http://localhost:3000",))))
     assert headers["access-control-allow-origin"] == "http://localhost:3000"
     assert headers["vary"] == "origin"
 
 
 def test_without_an_origin_there_are_no_cors_headers() -> None:
-    assert LOCAL.cross_origin(fields("localhost")) == ()
+    assert LOCAL.check(fields("localhost")) == ()
 
 
 EMBEDDED = [

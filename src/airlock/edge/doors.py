@@ -13,12 +13,16 @@ import httptools
 
 from airlock.core.coherence import is_loopback
 from airlock.core.errors import Rejected
+from airlock.edge.heads import HeaderList
 from airlock.edge.visit import Fields
 
 _PLAIN_PATH = re.compile(rb"/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]+(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)*)?")
 """Segments of unreserved and sub-delimiter bytes (RFC 3986 section 3.3): no escapes, so no second reading."""
 
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
+
+MEMORY = 64
+"""Spellings of allowed hosts that are known at once: loopback has one for each port."""
 
 
 def request_target(url: bytes) -> tuple[bytes, bytes]:
@@ -56,19 +60,41 @@ class Doors:
             (f"{public.scheme}://{public.netloc}".lower(), *(o.lower() for o in origins))
         )
         self._loopback = is_loopback(host)
+        self._taken: set[bytes] = set()
+        """Hosts as sent that are allowed, a few of them."""
 
-    def check(self, headers: Fields) -> None:
-        """Raise 421 for a missing, doubled or foreign `Host` (H-3), 403 for a foreign `Origin` (H-4) and for
-        what a page elsewhere embeds, which comes without one: nothing that a browser is made to send counts
-        against the limits of its address."""
-        hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) != 1 or not self._host_allowed(hosts[0].decode("latin-1").lower()):
+    def check(self, headers: Fields) -> HeaderList:
+        """The CORS headers of the answer: none without an origin. Raise 421 for a missing, doubled or foreign
+        `Host` (H-3), 403 for a foreign `Origin` (H-4) and for what a page elsewhere embeds, which comes
+        without one: nothing that a browser is made to send counts against the limits of its address."""
+        told = dict(headers)
+        single = len(told) == len(headers)
+        host, origin = told.get(b"host"), told.get(b"origin")
+        if host is None or not (single or _once(headers, b"host")) or not self._takes(host):
             raise Rejected(421, -32600, "host_not_allowed", "This host name is not served here.")
-        origins = [value for name, value in headers if name == b"origin"]
-        if origins and (len(origins) > 1 or not self._origin_allowed(origins[0].decode("latin-1").lower())):
+        if origin is None:
+            # A browser says that a page of another site asks, and not a person who follows a link there.
+            if told.get(b"sec-fetch-site") == b"cross-site" and told.get(b"sec-fetch-dest") != b"document":
+                raise _foreign()
+            return ()
+        if not (single or _once(headers, b"origin")):
             raise _foreign()
-        if not origins and _embedded(headers):
+        page = origin.decode("latin-1")
+        if not self._origin_allowed(page.lower()):
             raise _foreign()
+        return (
+            ("access-control-allow-origin", page),
+            ("access-control-expose-headers", "mcp-session-id, www-authenticate"),
+            ("vary", "origin"),
+        )
+
+    def _takes(self, host: bytes) -> bool:
+        if host in self._taken:
+            return True
+        allowed = self._host_allowed(host.decode("latin-1").lower())
+        if allowed and len(self._taken) < MEMORY:
+            self._taken.add(host)
+        return allowed
 
     def _host_allowed(self, host: str) -> bool:
         return host in self._hosts or (self._loopback and _without_port(host) in LOOPBACK)
@@ -79,22 +105,9 @@ class Doors:
         scheme, _, rest = origin.partition("://")
         return self._loopback and scheme == "http" and _without_port(rest) in LOOPBACK
 
-    def cross_origin(self, headers: Fields) -> tuple[tuple[str, str], ...]:
-        """CORS headers for an allowed origin that was checked; empty without one."""
-        origin = next((value.decode("latin-1") for name, value in headers if name == b"origin"), None)
-        if origin is None:
-            return ()
-        return (
-            ("access-control-allow-origin", origin),
-            ("access-control-expose-headers", "mcp-session-id, www-authenticate"),
-            ("vary", "origin"),
-        )
 
-
-def _embedded(headers: Fields) -> bool:
-    """Whether a browser says that a page of another site asks, and not a person who follows a link there."""
-    told = dict(headers)
-    return told.get(b"sec-fetch-site") == b"cross-site" and told.get(b"sec-fetch-dest") != b"document"
+def _once(headers: Fields, name: bytes) -> bool:
+    return sum(known == name for known, _ in headers) == 1
 
 
 def _foreign() -> Rejected:

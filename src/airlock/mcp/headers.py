@@ -25,16 +25,16 @@ MAX_VALUE = 8 * 1024
 
 SINGLE = frozenset(
     {
-        b"authorization",
-        b"mcp-protocol-version",
-        b"mcp-method",
-        b"mcp-name",
-        b"mcp-session-id",
-        b"content-length",
-        b"host",
+        "authorization",
+        "mcp-protocol-version",
+        "mcp-method",
+        "mcp-name",
+        "mcp-session-id",
+        "content-length",
+        "host",
     }
 )
-PARAM_PREFIX = b"mcp-param-"
+PARAM_PREFIX = "mcp-param-"
 ANNOTATION = "x-mcp-header"
 MIRRORED_TYPES = ("string", "integer", "boolean")
 
@@ -52,44 +52,48 @@ class Headers:
     __slots__ = ("_fields",)
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
-        fields: dict[bytes, bytes] = {}
-        size = 0
-        for given, value in raw:
-            name = given.lower()
-            size += len(name) + len(value) + 4
-            if len(value) > MAX_VALUE:
-                raise _too_large(f"The header {_text(name)} is longer than {MAX_VALUE} bytes.")
-            if name in fields:
-                if name in SINGLE or name.startswith(PARAM_PREFIX):
-                    text = f"The header {_text(name)} is sent more than once."
-                    raise Rejected(400, INVALID_REQUEST, "duplicate_header", text)
-                fields[name] += b", " + value
-            else:
-                fields[name] = value
-        if size > MAX_BLOCK:
-            raise _too_large(f"The headers are longer than {MAX_BLOCK} bytes together.")
-        if b"transfer-encoding" in fields and b"content-length" in fields:
+        given = [(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in raw]
+        fields = dict(given)
+        size = sum(map(len, fields)) + sum(map(len, fields.values())) + 4 * len(fields)
+        if len(fields) < len(given) or size > MAX_VALUE:
+            fields = _joined(given)
+        if "transfer-encoding" in fields and "content-length" in fields:
             text = "Transfer-Encoding and Content-Length exclude each other."
             raise Rejected(400, INVALID_REQUEST, "ambiguous_length", text, headers=(("connection", "close"),))
         self._fields = fields
 
     def get(self, name: str) -> str | None:
         """The value of a field, by its name in lower case."""
-        value = self._fields.get(name.encode())
-        return None if value is None else value.decode("latin-1")
+        return self._fields.get(name)
 
     @property
     def params(self) -> dict[str, str]:
         """The `Mcp-Param-*` fields: token in lower case -> value as sent."""
         return {
-            _text(name[len(PARAM_PREFIX) :]): value.decode("latin-1")
+            name[len(PARAM_PREFIX) :]: value
             for name, value in self._fields.items()
             if name.startswith(PARAM_PREFIX)
         }
 
 
-def _text(name: bytes) -> str:
-    return name.decode("latin-1")
+def _joined(given: list[tuple[str, str]]) -> dict[str, str]:
+    """Fields of which some came twice, or which are long together: one by one."""
+    fields: dict[str, str] = {}
+    size = 0
+    for name, value in given:
+        size += len(name) + len(value) + 4
+        if len(value) > MAX_VALUE:
+            raise _too_large(f"The header {name} is longer than {MAX_VALUE} bytes.")
+        if name in fields:
+            if name in SINGLE or name.startswith(PARAM_PREFIX):
+                text = f"The header {name} is sent more than once."
+                raise Rejected(400, INVALID_REQUEST, "duplicate_header", text)
+            fields[name] += ", " + value
+        else:
+            fields[name] = value
+    if size > MAX_BLOCK:
+        raise _too_large(f"The headers are longer than {MAX_BLOCK} bytes together.")
+    return fields
 
 
 def _too_large(text: str) -> Rejected:
