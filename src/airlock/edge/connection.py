@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -69,7 +68,7 @@ class Connection(asyncio.Protocol):
         turns = [self._turn, *self._waiting]
         self._turn = self._newest = None
         self._waiting.clear()
-        del self._parser, self._alarm  # they hold what holds them
+        del self._parser  # it holds what holds it
         for turn in turns:
             if turn is not None:
                 turn.leave()
@@ -149,6 +148,7 @@ class Connection(asyncio.Protocol):
             client=self._client,
             keep=modern and self._parser.should_keep_alive(),
             chunked=modern,
+            remind=self._alarm.remind,
         )
         if self._turn is None and not self._waiting and self._writing:
             self._start(turn)
@@ -183,7 +183,6 @@ class Connection(asyncio.Protocol):
 
     def done(self, turn: Turn) -> None:
         self._turn = None
-        self.remind(0.0, None)
         if not turn.keep:
             self._close()
         elif self._waiting:
@@ -199,9 +198,6 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
-
-    def remind(self, seconds: float, what: Callable[[], None] | None) -> None:
-        self._alarm.remind(seconds, what)
 
     # Called by the server.
 

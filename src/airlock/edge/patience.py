@@ -17,7 +17,7 @@ class Alarm:
     It rings at or before what is due, looks, and sets itself again: what is put off costs no timer.
     """
 
-    __slots__ = ("_at", "_loop", "_overdue", "_remind_at", "_reminder", "_timer", "due")
+    __slots__ = ("_at", "_loop", "_overdue", "_remind_at", "_reminder", "_stopped", "_timer", "due")
 
     def __init__(self, overdue: Callable[[], None]) -> None:
         self.due = 0.0
@@ -28,6 +28,7 @@ class Alarm:
         self._reminder: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._at = 0.0
+        self._stopped = False
 
     def expect(self, seconds: float) -> None:
         """The peer has so many seconds from now."""
@@ -52,6 +53,8 @@ class Alarm:
 
     def stop(self) -> None:
         """Never ring again."""
+        self._stopped = True
+        self._overdue = _nobody  # who waits holds us
         self.due = self._remind_at = 0.0
         self._reminder = None
         if self._timer is not None:
@@ -59,6 +62,8 @@ class Alarm:
             self._timer = None
 
     def _set(self, moment: float) -> None:
+        if self._stopped:
+            return
         if self._timer is not None:
             if self._at <= moment:
                 return
@@ -79,6 +84,10 @@ class Alarm:
         for moment in (self.due, self._remind_at):
             if moment:
                 self._set(moment)
+
+
+def _nobody() -> None:
+    """Waits no more."""
 
 
 class Reader:

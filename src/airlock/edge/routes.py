@@ -102,7 +102,11 @@ class Application:
             path = plain_path(visit.path) if known is None else known.path
             extra = self._doors.check(visit.fields)
             if path not in ALWAYS:
-                await self._let_in(source_ip)
+                try:
+                    self._admit(source_ip)
+                except Refused as refused:
+                    await self._turned_away(source_ip, refused)
+                    raise
             route, params = (known, {}) if known else self._find(visit.method, path, from_a_page=bool(extra))
         except (Refused, Fault) as failure:
             send_reply(visit, self._explain(None, failure), ())
@@ -119,14 +123,6 @@ class Application:
                 return
             response = await route.handler(request)
             visit.answer(response.status, (), response.body, response.headers + extra)
-
-    async def _let_in(self, source_ip: str) -> None:
-        """Raise `Refused` for an address that may not come in, once that is recorded."""
-        try:
-            self._admit(source_ip)
-        except Refused as refused:
-            await self._turned_away(source_ip, refused)
-            raise
 
     def _find(self, method: str, path: str, *, from_a_page: bool) -> tuple[Route | None, dict[str, str]]:
         """The route; None for the preflight of a page. Raises 404, or 405 with the methods that exist."""

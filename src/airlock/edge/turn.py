@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Protocol
 
 from airlock.edge.heads import HeaderList, closes, known_lines, lines, status_line
 from airlock.edge.limits import UNREAD
-from airlock.edge.visit import Client, Fields, Listener
+from airlock.edge.visit import Client, Fields, Listener, Remind
 
 _FAILED: HeaderList = (("content-type", "text/plain; charset=utf-8"), ("connection", "close"))
 
@@ -27,8 +26,6 @@ class Line(Protocol):
     def take_more(self, *, more: bool) -> None:
         """Whether more of the body is wanted now."""
         ...
-
-    def remind(self, seconds: float, what: Callable[[], None] | None) -> None: ...
 
 
 class Turn:
@@ -54,6 +51,7 @@ class Turn:
         "path",
         "paused",
         "query",
+        "remind",
         "task",
     )
 
@@ -68,8 +66,10 @@ class Turn:
         client: Client | None,
         keep: bool,
         chunked: bool,
+        remind: Remind,
     ) -> None:
         """`keep`: the connection lives on after the answer. `chunked`: the peer knows HTTP/1.1."""
+        self.remind = remind
         self.method = method
         self.path = path
         self.query = query
@@ -142,10 +142,6 @@ class Turn:
         while self.paused and not self.gone:
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
-
-    def remind(self, seconds: float, what: Callable[[], None] | None) -> None:
-        if not self.gone:
-            self._line.remind(seconds, what)
 
     # For the connection.
 

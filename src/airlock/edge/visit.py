@@ -11,6 +11,8 @@ Fields = list[tuple[bytes, bytes]]
 Client = tuple[str, int]
 """Address and port; port 0 where only the address is known, an empty address where nothing is."""
 
+Remind = Callable[[float, Callable[[], None] | None], None]
+
 
 class Listener(Protocol):
     """Hears what becomes of the client while an answer is made."""
@@ -41,6 +43,11 @@ class Visit(Protocol):
     """The client does not take what was sent to it; more would only be held for it."""
     listener: Listener | None
 
+    @property
+    def remind(self) -> Remind:
+        """Has something called once after so many seconds, in place of what was to be called before."""
+        ...
+
     def whole(self) -> bytes | None:
         """The body, if all of it has arrived and nobody asked for a piece of it."""
         ...
@@ -59,8 +66,4 @@ class Visit(Protocol):
 
     async def drained(self) -> None:
         """Wait while `paused`, unless the client leaves."""
-        ...
-
-    def remind(self, seconds: float, what: Callable[[], None] | None) -> None:
-        """Call `what` once after so many seconds, in place of what was asked for before."""
         ...

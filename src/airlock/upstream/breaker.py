@@ -148,6 +148,14 @@ class Gate:
     def waiting(self) -> int:
         return len(self._waiting)
 
+    def enter_now(self) -> int | None:
+        """A permit as `enter` gives it, or None where it would wait. Raises `UpstreamFault`: breaker open."""
+        if self._waiting or not self._free:
+            return None
+        permit = self.breaker.admit()
+        self._free -= 1
+        return permit
+
     async def enter(self, deadline: float) -> int:
         """Wait for a place until `deadline` (monotonic); a permit, to be given to `leave` exactly once.
 

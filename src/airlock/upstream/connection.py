@@ -29,7 +29,7 @@ IDLE_UNTOLD = 1.5
 use among servers is 2 s, and a call written while the server closes is a call in doubt."""
 IDLE_MOST = 30.0
 """Seconds that an idle connection is kept, whatever the server announces."""
-PEEK_AFTER = 0.02
+PEEK_AFTER = 0.25
 """Seconds of idleness after which a look at the socket precedes reuse: no server's patience is shorter."""
 
 _WANTED = {
@@ -197,11 +197,11 @@ class Connection(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status >= 200 and self._sink is not None and not self._complete:
             self._head_done = True
-            self._refuse(self._sink.head(status, self._fields))
+            self._wrong = self._wrong or self._sink.head(status, self._fields)
 
     def on_body(self, body: bytes) -> None:
         if self._sink is not None and not self._wrong and not self._complete:
-            self._refuse(self._sink.body(body))
+            self._wrong = self._sink.body(body)
 
     def on_message_complete(self) -> None:
         if self._complete:
@@ -220,16 +220,17 @@ class Connection(asyncio.Protocol):
             self._wrong = self._wrong or why
 
     def _finish(self, *, keep: bool) -> None:
-        sink = cast("Sink", self._sink)
-        self._sink = None
+        sink, self._sink = self._sink, None
         if keep:
             now = self._clock.monotonic()
             self._free_since = now
-            self._reuse_until = now + _reuse(self._fields.get(b"keep-alive", b""))
+            told = self._fields.get(b"keep-alive")
+            self._reuse_until = now + (IDLE_UNTOLD if told is None else _reuse(told))
             self._freed(self)
         else:
             self._transport.abort()
-        sink.end()
+        if sink is not None:
+            sink.end()
 
     def _fail(self, fault: UpstreamFault) -> None:
         sink, self._sink = self._sink, None

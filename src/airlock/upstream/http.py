@@ -15,8 +15,7 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from airlock.core import certificates
 from airlock.core.errors import ConfigError, Effect, UpstreamFault
@@ -42,6 +41,7 @@ DESCRIBE = 30.0
 UNDECIDED = frozenset({401, 403, 408, 429})
 """4xx that say nothing about the era: the credential, the time or the load."""
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -99,14 +99,14 @@ class HttpUpstream:
     async def describe(self) -> Offer:
         """Everything the server offers, read now. Raises `UpstreamFault`."""
         deadline = self._clock.monotonic() + DESCRIBE
-        return await self._admitted(deadline, partial(self._describe, deadline))
+        return await self._admitted(deadline, self._describe, deadline)
 
     async def request(self, request: UpstreamRequest, *, notify: Notify | None = None) -> UpstreamAnswer:
         """Send one request; JSON-RPC errors are answers. Raises `UpstreamFault`.
 
         Cancelling the task closes the request's stream, and tells a legacy server so.
         """
-        return await self._admitted(request.deadline, partial(self._request, request, notify))
+        return await self._admitted(request.deadline, self._request, request, notify)
 
     async def sweep(self) -> None:
         """End what is idle for too long. To be called every few seconds."""
@@ -120,11 +120,15 @@ class HttpUpstream:
                 await self._legacy.end(everything=True)
         self._pool.close()
 
-    async def _admitted(self, deadline: float, work: Callable[[], Awaitable[T]]) -> T:
-        permit = await self._gate.enter(deadline)
+    async def _admitted(
+        self, deadline: float, work: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        permit = self._gate.enter_now()
+        if permit is None:
+            permit = await self._gate.enter(deadline)
         failed: bool | None = None
         try:
-            result = await work()
+            result = await work(*args, **kwargs)
             failed = False
         except UpstreamFault:
             failed = True

@@ -91,7 +91,7 @@ class Pool:
 
     async def take(self, deadline: float) -> Connection:
         """A connection for one request; it comes back by itself. Raises `UpstreamFault` without effect."""
-        return self.idle() or await self._connect(deadline)
+        return self.idle() or await self.connect(deadline)
 
     def sweep(self) -> None:
         """Close idle connections that are too old to be used again."""
@@ -106,7 +106,8 @@ class Pool:
         for connection in list(self._all):
             connection.give_up("the gateway closed its connections to the server")
 
-    async def _connect(self, deadline: float) -> Connection:
+    async def connect(self, deadline: float) -> Connection:
+        """A connection that was not used yet, for one request. Raises `UpstreamFault` without effect."""
         try:
             async with asyncio.timeout(max(0.0, min(CONNECT, deadline - self._clock.monotonic()))):
                 return await self._dial()

@@ -183,7 +183,7 @@ class Wire:
             raise
 
     async def _send(self, data: bytes, deadline: float) -> Exchange:
-        connection = await self._pool.take(deadline)
+        connection = self._pool.idle() or await self._pool.connect(deadline)
         exchange = Exchange(connection)
         connection.send(data, exchange, first_byte=self._first_byte, idle=SILENCE, deadline=deadline)
         return exchange
