@@ -87,7 +87,6 @@ class Peer:
         self._complete = False
         self._news = asyncio.Event()
         self._reminder: asyncio.TimerHandle | None = None
-        self.remind = self._remind
         if body is not None:
             self.upload(body)
 
@@ -140,7 +139,7 @@ class Peer:
             self._news.clear()
             await self._news.wait()
 
-    def _remind(self, seconds: float, what: Callable[[], None] | None) -> None:
+    def remind(self, seconds: float, what: Callable[[], None] | None) -> None:
         if self._reminder is not None:
             self._reminder.cancel()
         self._reminder = None

@@ -74,9 +74,12 @@ class Connection(asyncio.Protocol):
                 turn.leave()
 
     def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            return
         self._piece = size = len(data)
+        if self._deaf:
+            self._received += size
+            if self._received > limits.FRAMING:
+                self._transport.abort()
+            return
         if self._in_head:
             begun = self._fresh or self._pending > 0
             self._fresh = False
@@ -148,7 +151,7 @@ class Connection(asyncio.Protocol):
             client=self._client,
             keep=modern and self._parser.should_keep_alive(),
             chunked=modern,
-            remind=self._alarm.remind,
+            alarm=self._alarm,
         )
         if self._turn is None and not self._waiting and self._writing:
             self._start(turn)
@@ -282,12 +285,13 @@ class Connection(asyncio.Protocol):
         self._deaf = True
         turn = self._turn
         if turn is None or (turn is self._newest and not turn.begun and not self._in_head):
-            self._transport.write(answer)
+            self.write(answer)
         self._close()
 
     def _close(self) -> None:
         """Close when the peer has taken what was written, or takes nothing any more."""
         self._deaf = True
+        self._alarm.due = 0.0
         self._transport.close()
         if self._transport.get_write_buffer_size():
             self._reader.watch()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from airlock.edge.heads import HeaderList, closes, known_lines, lines, status_line
 from airlock.edge.limits import UNREAD
-from airlock.edge.visit import Client, Fields, Listener, Remind
+from airlock.edge.patience import Alarm
+from airlock.edge.visit import Client, Fields, Listener
 
+_CLOSE = b"connection: close\r\n\r\n"
 _FAILED: HeaderList = (("content-type", "text/plain; charset=utf-8"), ("connection", "close"))
 
 
@@ -32,6 +35,7 @@ class Turn:
     """A `Visit`. The connection tells it what arrives; it tells the connection when it is over."""
 
     __slots__ = (
+        "_alarm",
         "_asked",
         "_chunked",
         "_drained",
@@ -51,7 +55,6 @@ class Turn:
         "path",
         "paused",
         "query",
-        "remind",
         "task",
     )
 
@@ -66,10 +69,10 @@ class Turn:
         client: Client | None,
         keep: bool,
         chunked: bool,
-        remind: Remind,
+        alarm: Alarm,
     ) -> None:
         """`keep`: the connection lives on after the answer. `chunked`: the peer knows HTTP/1.1."""
-        self.remind = remind
+        self._alarm = alarm
         self.method = method
         self.path = path
         self.query = query
@@ -115,22 +118,22 @@ class Turn:
     def answer(self, status: int, usual: HeaderList, body: bytes, more: HeaderList = ()) -> None:
         if self.gone:
             return
-        self._begin()
         head = status_line(status) + known_lines(usual) + b"content-length: %d\r\n" % len(body)
         if more:
             head += lines(more)
-            if closes(more):
-                self._over(head + b"\r\n", body, keep=False)
-                return
-        self._over(head + (b"\r\n" if self.keep else b"connection: close\r\n\r\n"), body, keep=self.keep)
+        self._begin()
+        if more and closes(more):
+            self._over(head + b"\r\n", body, keep=False)
+        else:
+            self._over(head + (b"\r\n" if self.keep else _CLOSE), body, keep=self.keep)
 
     def say(self, headers: HeaderList, data: bytes, *, last: bool = False) -> None:
         if self.gone:
             return
         head = b""
         if not self.begun:
-            self._begin()
             head = status_line(200) + lines(headers) + self._framing()
+            self._begin()
         if self._chunked:
             data = (b"%x\r\n%b\r\n" % (len(data), data) if data else b"") + (b"0\r\n\r\n" if last else b"")
         if last:
@@ -142,6 +145,9 @@ class Turn:
         while self.paused and not self.gone:
             self._drained = asyncio.get_running_loop().create_future()
             await self._drained
+
+    def remind(self, seconds: float, what: Callable[[], None] | None) -> None:
+        self._alarm.remind(seconds, what)
 
     # For the connection.
 

@@ -11,8 +11,6 @@ Fields = list[tuple[bytes, bytes]]
 Client = tuple[str, int]
 """Address and port; port 0 where only the address is known, an empty address where nothing is."""
 
-Remind = Callable[[float, Callable[[], None] | None], None]
-
 
 class Listener(Protocol):
     """Hears what becomes of the client while an answer is made."""
@@ -43,9 +41,8 @@ class Visit(Protocol):
     """The client does not take what was sent to it; more would only be held for it."""
     listener: Listener | None
 
-    @property
-    def remind(self) -> Remind:
-        """Has something called once after so many seconds, in place of what was to be called before."""
+    def remind(self, seconds: float, what: Callable[[], None] | None) -> None:
+        """Call `what` once after so many seconds, in place of what was asked for before."""
         ...
 
     def whole(self) -> bytes | None:
