@@ -63,10 +63,12 @@ async def hello(visit: Visit) -> None:
 
 
 async def echo(visit: Visit) -> None:
-    body = bytearray()
-    while piece := await visit.piece():
-        body += piece
-    visit.answer(200, (), bytes(body))
+    body = visit.whole()
+    if body is None:
+        body = b""
+        while piece := await visit.piece():
+            body += piece
+    visit.answer(200, (), body)
 
 
 async def patient(visit: Visit) -> None:
@@ -166,6 +168,13 @@ def test_http_1_0_knows_the_end_of_parts_by_the_close() -> None:
 def post(size: int, *fields: bytes) -> bytes:
     head = [b"POST /x HTTP/1.1", b"Host: localhost", b"Content-Length: %d" % size, *fields]
     return b"\r\n".join(head) + b"\r\n\r\n"
+
+
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_body_arrives_in_one_piece_or_in_two(cut: int) -> None:
+    request = post(2, b"Connection: close") + b"ab"
+    assert heard(echo, request[: -2 + cut], request[-2 + cut :]).endswith(b"\r\n\r\nab")
+    assert heard(echo, request).endswith(b"\r\n\r\nab")
 
 
 def test_a_body_that_is_larger_than_what_is_held_unread_arrives_whole() -> None:
@@ -363,6 +372,61 @@ def test_who_takes_nothing_for_a_while_gets_the_newest_and_the_reply() -> None:
         return answer
 
     assert serving(Streaming(size=8 * 1024 * 1024), scenario).endswith(b'data: {"id":1}\n\n\r\n0\r\n\r\n')
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_reply_waits_for_a_client_that_takes_nothing_and_not_for_one_that_left(leaves: bool) -> None:
+    ended: list[float] = []
+
+    async def call(visit: Visit) -> None:
+        await Streaming(size=8 * 1024 * 1024)(visit)
+        ended.append(round(now()))
+
+    async def scenario(connect: Connect, _http: Server) -> None:
+        reader, writer = await connect()
+        transport = writer.transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        writer.write(GET.replace(b"/x", b"/y") + LAST)
+        await asyncio.sleep(0.5)
+        transport.pause_reading()
+        await asyncio.sleep(3)
+        transport.resume_reading()
+        await reader.readuntil(b'"progress":')
+        transport.pause_reading()
+        await asyncio.sleep(8)
+        if leaves:
+            writer.transport.abort()
+        else:
+            transport.resume_reading()
+            await reader.read()
+        writer.close()
+        await asyncio.sleep(1)
+
+    serving(call, scenario)
+    assert len(ended) == 1
+
+
+def test_no_request_begins_while_the_answer_before_it_is_not_taken() -> None:
+    asked: list[float] = []
+
+    async def large(visit: Visit) -> None:
+        asked.append(round(now()))
+        visit.answer(200, (), bytes(16 * 1024 * 1024))
+
+    async def scenario(connect: Connect, _http: Server) -> int:
+        reader, writer = await connect()
+        transport = writer.transport
+        assert isinstance(transport, asyncio.ReadTransport)
+        transport.pause_reading()
+        writer.write(GET + b"\r\n" + GET + LAST)
+        await asyncio.sleep(3)
+        transport.resume_reading()
+        answers = await reader.read()
+        writer.close()
+        return answers.count(b"HTTP/1.1 200")
+
+    assert serving(large, scenario) == 2
+    assert asked == [0, 3]
 
 
 def drained(application: Application, *pieces: bytes) -> tuple[float, bytes]:

@@ -229,6 +229,13 @@ def test_a_modern_client_that_leaves_cancels_its_call_within_100_ms(after: float
     assert after <= happened["cancelled"] <= after + 0.1
 
 
+def test_a_modern_client_that_left_before_its_call_began_cancels_it() -> None:
+    peer = Peer(None)
+    peer.leave()
+    happened = travel(abandoned(peer, 20, modern=True))
+    assert happened == {"cancelled": 0}
+
+
 @pytest.mark.parametrize("modern", [True, False])
 def test_nothing_is_sent_to_a_client_that_left(modern: bool) -> None:
     peer = Peer(None)
