@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from airlock.core.errors import Effect, UpstreamFault
-from airlock.upstream.breaker import Breaker, BreakerState, Gate
+from airlock.upstream.breaker import CONSECUTIVE, OPEN_FIRST, Breaker, BreakerState, Gate
 from tests.upstream.http_parts import HandClock, run, until
 
 
@@ -143,6 +143,33 @@ def test_places_are_granted_in_order() -> None:
         return order
 
     assert run(story()) == [0, 1, 2]
+
+
+def test_nobody_enters_at_once_before_those_who_wait() -> None:
+    async def story() -> None:
+        gate = Gate(clock=HandClock(), concurrent=1)
+        permit = gate.enter_now()
+        assert (permit, gate.enter_now()) == (0, None)
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(gate.enter(1010.0))
+            await until(lambda: gate.waiting == 1)
+            gate.leave(0, failed=False)
+            assert gate.enter_now() is None
+            gate.leave(await waiting, failed=False)
+        assert gate.enter_now() == 0
+
+    run(story())
+
+
+def test_a_server_that_was_given_up_is_not_entered_and_no_place_is_lost() -> None:
+    clock = HandClock()
+    gate = Gate(clock=clock, concurrent=1)
+    for _ in range(CONSECUTIVE):
+        gate.breaker.failed(0)
+    with pytest.raises(UpstreamFault, match="given up"):
+        gate.enter_now()
+    clock.now += OPEN_FIRST
+    assert gate.enter_now() is not None
 
 
 def test_a_full_queue_refuses_at_once() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -49,7 +49,10 @@ _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 class Headers:
     """The fields of one request. Names have no case; repeated ordinary fields are joined by a comma."""
 
-    __slots__ = ("_fields",)
+    __slots__ = ("_fields", "get")
+
+    get: Callable[[str], str | None]
+    """The value of a field, by its name in lower case."""
 
     def __init__(self, raw: Iterable[tuple[bytes, bytes]]) -> None:
         given = [(name.lower().decode("latin-1"), value.decode("latin-1")) for name, value in raw]
@@ -61,10 +64,7 @@ class Headers:
             text = "Transfer-Encoding and Content-Length exclude each other."
             raise Rejected(400, INVALID_REQUEST, "ambiguous_length", text, headers=(("connection", "close"),))
         self._fields = fields
-
-    def get(self, name: str) -> str | None:
-        """The value of a field, by its name in lower case."""
-        return self._fields.get(name)
+        self.get = fields.get
 
     @property
     def params(self) -> dict[str, str]:

@@ -161,11 +161,11 @@ class Gate:
 
         Raises `UpstreamFault` without effect: breaker open, queue full, or no place in time.
         """
+        permit = self.enter_now()
+        if permit is not None:
+            return permit
         self.breaker.check()
-        if self._free and not self._waiting:
-            self._free -= 1
-        else:
-            await self._wait(deadline)
+        await self._wait(deadline)
         try:
             return self.breaker.admit()
         except UpstreamFault:
