@@ -279,7 +279,7 @@ def test_one_connection_too_many_is_503() -> None:
         reader, writer = await connect()
         answers: list[bytes] = []
         for most in (3, 4):
-            http.hall.max_connections = most
+            http.limit(most)
             reader, writer = await connect() if answers else (reader, writer)
             writer.write(GET + LAST)
             answers.append((await reader.read())[:12])

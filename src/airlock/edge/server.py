@@ -27,7 +27,7 @@ LAST_WORDS = 1.0
 
 
 class Server:
-    """See the module. `hall.max_connections` may change while it serves."""
+    """See the module."""
 
     def __init__(
         self,
@@ -35,10 +35,14 @@ class Server:
         section: ServerSection,
         tls: ssl.SSLContext | None = None,
     ) -> None:
-        self.hall = Hall(application, max_connections=section.max_connections)
+        self._hall = Hall(application, max_connections=section.max_connections)
         self._patience = max(1.0, section.drain)
         self._tls = tls
         self._draining = asyncio.Event()
+
+    def limit(self, connections: int) -> None:
+        """From here on, answer 503 where as many connections are open or requests under way."""
+        self._hall.max_connections = connections
 
     def drain(self) -> None:
         """Let `serve` end."""
@@ -50,7 +54,7 @@ class Server:
         handshake = HANDSHAKE_TIME if self._tls is not None else None
         listening = [
             await loop.create_server(
-                lambda: Connection(self.hall),
+                lambda: Connection(self._hall),
                 sock=sock,
                 ssl=self._tls,
                 backlog=BACKLOG,
@@ -63,17 +67,17 @@ class Server:
             server.close()
         for sock in sockets:
             sock.close()
-        self.hall.drain()
+        self._hall.drain()
         try:
             async with asyncio.timeout(self._patience):
-                await self.hall.empty.wait()
+                await self._hall.empty.wait()
         except TimeoutError:
             await self._cancel()
-        for connection in list(self.hall.connections):
+        for connection in list(self._hall.connections):
             connection.end()
 
     async def _cancel(self) -> None:
-        tasks = [turn.task for turn in self.hall.turns if turn.task is not None]
+        tasks = [turn.task for turn in self._hall.turns if turn.task is not None]
         for task in tasks:
             task.cancel()
         if tasks:
