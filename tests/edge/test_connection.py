@@ -411,7 +411,7 @@ def test_no_request_begins_while_the_answer_before_it_is_not_taken() -> None:
 
     async def large(visit: Visit) -> None:
         asked.append(round(now()))
-        visit.answer(200, (), bytes(16 * 1024 * 1024))
+        visit.answer(200, (), bytes(32 * 1024 * 1024))
 
     async def scenario(connect: Connect, _http: Server) -> int:
         reader, writer = await connect()
