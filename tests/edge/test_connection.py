@@ -206,8 +206,18 @@ def test_a_malformed_body_is_400_where_no_answer_began() -> None:
     assert heard(echo, head, b"nonsense\r\n").startswith(b"HTTP/1.1 400")
 
 
-def test_nonsense_behind_a_request_is_not_answered_in_its_place() -> None:
-    assert heard(patient, GET + b"\r\n", b"nonsense\r\n\r\n") == b""
+@pytest.mark.parametrize("cut", [0, len(GET) + 2])
+def test_nonsense_behind_a_request_is_not_answered_in_its_place(cut: int) -> None:
+    data = GET + b"\r\n" + b"nonsense\r\n\r\n" + GET + b"\r\n"
+    answer = heard(patient, data[:cut], data[cut:])
+    assert (answer.count(b"HTTP/1.1 200"), answer.count(b"HTTP/1.1")) == (1, 1)
+    assert b"connection: close" in answer
+
+
+def test_a_malformed_body_behind_a_request_is_not_answered() -> None:
+    head = b"POST /y HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = heard(patient, GET + b"\r\n" + head + b"nonsense\r\n")
+    assert (answer.count(b"HTTP/1.1 200"), answer[-2:]) == (1, b"/x")
 
 
 def test_two_lengths_are_no_request() -> None:

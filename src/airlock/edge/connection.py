@@ -16,7 +16,7 @@ import httptools
 from airlock.edge import limits
 from airlock.edge.doors import request_target
 from airlock.edge.hall import Hall
-from airlock.edge.heads import MALFORMED, TOO_LARGE, TOO_SLOW
+from airlock.edge.heads import MALFORMED, TOO_LARGE, TOO_SLOW, block_size
 from airlock.edge.patience import Alarm, Reader
 from airlock.edge.turn import Turn
 from airlock.edge.visit import Client, Fields
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
             self._alarm.expect(limits.HEADER_TIME)
 
     def eof_received(self) -> None:
-        self._close()
+        self.end()
 
     def pause_writing(self) -> None:
         self._writing = False
@@ -131,12 +131,10 @@ class Connection(asyncio.Protocol):
             return
         url, fields = self._url, self._fields
         self._url, self._fields = b"", []
-        if self._piece > limits.HEADER_BLOCK or self._pending > limits.HEADER_BLOCK:
-            # Whatever else came in the same piece, this is the size of the block.
-            size = len(url) + sum(len(name) + len(value) + 4 for name, value in fields)
-            if size > limits.HEADER_BLOCK:
-                self._refuse(TOO_LARGE)
-                return
+        most = limits.HEADER_BLOCK
+        if max(self._piece, self._pending) > most and block_size(url, fields) > most:
+            self._refuse(TOO_LARGE)
+            return
         self._in_head = False
         self._received = self._body = 0
         self._alarm.due = self._message_due = 0.0
@@ -154,7 +152,8 @@ class Connection(asyncio.Protocol):
             alarm=self._alarm,
         )
         if self._turn is None and not self._waiting and self._writing:
-            self._start(turn)
+            self._turn = turn
+            self._hall.begin(turn)
         else:
             self._queue(turn)
 
@@ -187,7 +186,7 @@ class Connection(asyncio.Protocol):
     def done(self, turn: Turn) -> None:
         self._turn = None
         if not turn.keep:
-            self._close()
+            self.end()
         elif self._waiting:
             self._next()
         else:
@@ -206,14 +205,19 @@ class Connection(asyncio.Protocol):
 
     def shut(self) -> None:
         if self._turn is None and not self._waiting:
-            self._close()
+            self.end()
         elif self._newest is None:
             self._last()
         else:
             self._newest.keep = False
 
     def end(self) -> None:
-        self._close()
+        """Close when the peer has taken what was written, or takes nothing any more."""
+        self._deaf = True
+        self._alarm.due = 0.0
+        self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._reader.watch()
 
     # Requests in turn.
 
@@ -226,18 +230,26 @@ class Connection(asyncio.Protocol):
                 self._last()
         except httptools.HttpParserError:
             if not self._deaf:
-                self._refuse(MALFORMED)
+                self._malformed()
+
+    def _malformed(self) -> None:
+        """Answer what arrived before it and close; where that is nothing, say what is wrong."""
+        broken = self._newest
+        if broken is not None and self._waiting and self._waiting[-1] is broken:
+            self._waiting.pop()
+            self._last()
+        elif broken is not None or (self._turn is None and not self._waiting):
+            self._refuse(MALFORMED)
+        else:
+            self._last()
 
     def _last(self) -> None:
         """Answer what has arrived, and close."""
         self._deaf = True
+        self._alarm.due = 0.0
         newest = self._waiting[-1] if self._waiting else self._turn
         if newest is not None:
             newest.keep = False
-
-    def _start(self, turn: Turn) -> None:
-        self._turn = turn
-        self._hall.begin(turn)
 
     def _queue(self, turn: Turn) -> None:
         self._waiting.append(turn)
@@ -252,13 +264,13 @@ class Connection(asyncio.Protocol):
             turn = self._waiting.popleft()
             if not self._waiting:
                 self.take_more(more=True)
-            self._start(turn)
+            self._turn = turn
+            self._hall.begin(turn)
 
     def _rest(self) -> None:
         """Nothing is left to be answered: the peer has to go on soon."""
-        if self._in_head and self._pending:
-            return
-        self._alarm.expect_sooner(limits.KEEP_ALIVE)
+        if not (self._in_head and self._pending):
+            self._alarm.expect_sooner(limits.KEEP_ALIVE)
 
     # Bounds.
 
@@ -266,11 +278,11 @@ class Connection(asyncio.Protocol):
         """A message is on its way: it has its time, and not much around its body."""
         if self._received > 8 * self._body + limits.FRAMING:
             self._refuse(b"")
-            return
-        if not self._message_due:
+        elif not self._message_due:
             self._alarm.expect(limits.MESSAGE_TIME)
             self._message_due = self._alarm.due
-        self._alarm.due = self._message_due
+        else:
+            self._alarm.due = self._message_due
 
     def _overdue(self) -> None:
         if not self._in_head:
@@ -278,7 +290,7 @@ class Connection(asyncio.Protocol):
         elif self._pending or self._fresh:
             self._refuse(TOO_SLOW)
         else:
-            self._close()
+            self.end()
 
     def _refuse(self, answer: bytes) -> None:
         """Close. Where no other answer is due, this one is written."""
@@ -286,12 +298,4 @@ class Connection(asyncio.Protocol):
         turn = self._turn
         if turn is None or (turn is self._newest and not turn.begun and not self._in_head):
             self.write(answer)
-        self._close()
-
-    def _close(self) -> None:
-        """Close when the peer has taken what was written, or takes nothing any more."""
-        self._deaf = True
-        self._alarm.due = 0.0
-        self._transport.close()
-        if self._transport.get_write_buffer_size():
-            self._reader.watch()
+        self.end()

@@ -22,6 +22,11 @@ _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _STATUS = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
+def block_size(target: bytes, fields: list[tuple[bytes, bytes]]) -> int:
+    """Bytes of a header block, whatever else came in the same piece."""
+    return len(target) + sum(len(name) + len(value) + 4 for name, value in fields)
+
+
 def status_line(status: int) -> bytes:
     """The first line of an answer."""
     return _STATUS.get(status) or f"HTTP/1.1 {status} \r\n".encode()
