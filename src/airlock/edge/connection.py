@@ -295,7 +295,6 @@ class Connection(asyncio.Protocol):
     def _refuse(self, answer: bytes) -> None:
         """Close. Where no other answer is due, this one is written."""
         self._deaf = True
-        turn = self._turn
-        if turn is None or (turn is self._newest and not turn.begun and not self._in_head):
+        if (turn := self._turn) is None or (turn is self._newest and not turn.begun and not self._in_head):
             self.write(answer)
         self.end()
