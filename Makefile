@@ -24,7 +24,7 @@ check: setup ## Format, lint, types, layers, documents, shell.
 crash: setup ## Kill processes 200 times under load, half under audit.intent: all (KILLS=N: N for each half).
 	@AIRLOCK_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest tests/system/test_crash.py -q -s -p no:randomly
 
-bench: setup ## What a governed call costs, next to nginx (BENCH_SECONDS, BENCH_ROUNDS, BENCH_VARIANTS).
+bench: setup ## What a governed call costs, next to nginx and to other proxies (BENCH_SECONDS, BENCH_ROUNDS, BENCH_PEERS ...).
 	@$(BIN)/python bench/run.py
 
 fmt: setup ## Format, and repair what can be repaired.

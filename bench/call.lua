@@ -1,7 +1,10 @@
 -- The mix that bench/calls.py describes: a third of the calls sensitive, both eras in turn, unique arguments, and
--- another principal in every call. BENCH_TOOL names one tool for all calls instead; BENCH_TOKENS is a file, a token a line.
+-- another principal in every call. BENCH_TOOL names one tool for all calls instead; BENCH_ERA=legacy leaves the newer era
+-- out; BENCH_SESSION is the session of all calls; BENCH_TOKENS is a file, a token a line.
 local host = "localhost:" .. os.getenv("BENCH_PORT")
 local only = os.getenv("BENCH_TOOL")
+local session = os.getenv("BENCH_SESSION")
+local both = os.getenv("BENCH_ERA") ~= "legacy"
 local tokens = {}
 local count = 0
 
@@ -19,8 +22,12 @@ function request()
     ["Content-Type"] = "application/json",
     ["Accept"] = "application/json, text/event-stream",
   }
+  if session and session ~= "" then
+    headers["Mcp-Session-Id"] = session
+    headers["MCP-Protocol-Version"] = "2025-11-25"
+  end
   local meta = ""
-  if math.floor(count / 3) % 2 == 0 then
+  if both and math.floor(count / 3) % 2 == 0 then
     headers["MCP-Protocol-Version"] = "2026-07-28"
     headers["Mcp-Method"] = "tools/call"
     headers["Mcp-Name"] = name

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 PRINCIPALS = 1000
 SENSITIVE, HARMLESS = "medium__search", "low__search"
 VERSION = "2026-07-28"
 ANSWER = b"nothing found"
 """Every right answer contains it."""
 
-_META = (
-    b',"_meta":{"io.modelcontextprotocol/protocolVersion":"%b",'
-    b'"io.modelcontextprotocol/clientCapabilities":{}}' % VERSION.encode()
-)
+META = {
+    "io.modelcontextprotocol/protocolVersion": VERSION,
+    "io.modelcontextprotocol/clientCapabilities": dict[str, object](),
+}
+"""What a request of the modern era says of itself."""
+
+_META = b',"_meta":' + msgspec.json.encode(META)
 
 
 def tool(number: int) -> str:

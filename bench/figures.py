@@ -76,6 +76,57 @@ class OpenLoop(msgspec.Struct, frozen=True, kw_only=True):
     """To each of the two."""
 
 
+class PeerRound(msgspec.Struct, frozen=True, kw_only=True):
+    """Another proxy under all the load that it takes, beside a round of nginx just before it."""
+
+    name: str
+    package: str
+    does: str
+    rate: float = 0.0
+    of_nginx: float = 0.0
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    cpu_us: float = 0.0
+    """CPU time of all its processes per call."""
+    times_nginx: float = 0.0
+    core: float = 0.0
+    """Share of its core that it had."""
+    failed: str = ""
+    """Why there is no figure."""
+
+
+class Streams(msgspec.Struct, frozen=True, kw_only=True):
+    """Many calls that are under way at once, each a stream of its own."""
+
+    count: int
+    kib_each: float
+    """Private memory of the worker for each."""
+    opened_s: float
+    cut: Latency
+    """From the order to the last byte of a stream."""
+
+
+class Swaps(msgspec.Struct, frozen=True, kw_only=True):
+    """The mix while snapshots are replaced, and while they are not."""
+
+    per_second: float
+    """Blocks given."""
+    quiet: Round
+    swapped: Round
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the way, alone."""
+
+    name: str
+    value: float
+    unit: str
+    bar: float = 0.0
+    """0: there is none."""
+    least: bool = False
+    """The bar is the least value, not the most."""
+
+
 class Bar(msgspec.Struct, frozen=True):
     """One aim and what came out."""
 
@@ -95,6 +146,10 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     open_loop: OpenLoop
     variants: dict[str, list[Round]]
     """A round of nginx and one of the mix, by what was different."""
+    swaps: Swaps | None
+    streams: Streams | None
+    parts: list[Part]
+    peers: list[PeerRound]
     flush_before: Latency
     flush_after: Latency
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.figures import Document, Latency, Round, bars, middle, of_nginx
+from bench.figures import Document, Latency, PeerRound, Round, bars, middle, of_nginx
 
 ROWS = ("nginx", "mixed", "low", "medium")
 
@@ -20,6 +20,10 @@ def render(document: Document) -> str:
         _throughput(document),
         _open_loop(document),
         _variants(document),
+        _swaps(document),
+        _streams(document),
+        _parts(document),
+        _peers(document),
         _conditions(document),
         _disturbed(document),
     )
@@ -112,6 +116,85 @@ def _variant(name: str, rounds: Sequence[Round]) -> tuple[str, ...]:
         f"{one.p99_ms:.2f}",
         f"{one.cpu_us:.0f}",
         f"{of_nginx(rounds, 'mixed', 'cpu_us'):.1f}",
+    )
+
+
+def _swaps(document: Document) -> str:
+    if (swaps := document.swaps) is None:
+        return ""
+    head = ("`mixed`", "calls/s", "p50 ms", "p99 ms", "CPU us")
+    named = (("snapshots stay", swaps.quiet), (f"{swaps.per_second:.0f} blocks a second", swaps.swapped))
+    return table(
+        head,
+        [
+            (name, f"{one.rate:.0f}", f"{one.p50_ms:.2f}", f"{one.p99_ms:.2f}", f"{one.cpu_us:.0f}")
+            for name, one in named
+        ],
+    )
+
+
+def _streams(document: Document) -> str:
+    if (streams := document.streams) is None:
+        return ""
+    head = (
+        f"{streams.count} open streams",
+        "memory each",
+        "opened in",
+        "cut p50 ms",
+        "cut p99 ms",
+        "cut most ms",
+    )
+    row = ("one worker", f"{streams.kib_each:.0f} KiB", f"{streams.opened_s:.1f} s", *_latency(streams.cut))
+    return table(head, [row])
+
+
+def _parts(document: Document) -> str:
+    if not document.parts:
+        return ""
+    rows = [
+        (
+            one.name,
+            f"{one.value:.4g} {one.unit}",
+            f"{'>=' if one.least else '<='} {one.bar:g}" if one.bar else "-",
+        )
+        for one in document.parts
+    ]
+    return table(("part, alone", "measured", "budget"), rows)
+
+
+def _peers(document: Document) -> str:
+    if not document.peers:
+        return ""
+    head = ("program", "calls/s", "of nginx", "p50 ms", "p99 ms", "CPU us", "x nginx", "what it does")
+    return table(head, [_ours(document), *(_peer(one) for one in document.peers)])
+
+
+def _ours(document: Document) -> tuple[str, ...]:
+    one, rounds = middle(document.rounds, "mixed"), document.rounds
+    return (
+        "Airlock, `mixed`",
+        f"{one.rate:.0f}",
+        f"{of_nginx(rounds, 'mixed', 'rate'):.4f}",
+        f"{one.p50_ms:.2f}",
+        f"{one.p99_ms:.2f}",
+        f"{one.cpu_us:.0f}",
+        f"{of_nginx(rounds, 'mixed', 'cpu_us'):.1f}",
+        "token, policy, redaction both ways, a record flushed before the answer",
+    )
+
+
+def _peer(one: PeerRound) -> tuple[str, ...]:
+    if one.failed:
+        return (one.package, *("-",) * 6, f"no figure: {one.failed}")
+    return (
+        one.package,
+        f"{one.rate:.0f}",
+        f"{one.of_nginx:.4f}",
+        f"{one.p50_ms:.2f}",
+        f"{one.p99_ms:.2f}",
+        f"{one.cpu_us:.0f}",
+        f"{one.times_nginx:.0f}",
+        one.does,
     )
 
 

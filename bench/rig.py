@@ -55,6 +55,8 @@ class Rig(msgspec.Struct, frozen=True):
     """`nginx` (its worker), `worker`, `projector`, `supervisor`, `runner`, and the MCP server: `upstream`."""
     tokens: Path
     """A token of every principal, one a line."""
+    upstream_url: str
+    """Where the MCP server answers."""
 
     def port(self, front: str) -> int:
         """Where `nginx` or the gateway listens."""
@@ -69,8 +71,11 @@ class Rig(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def running(**environment: str) -> Generator[Rig]:
-    """Start all of it, the gateway in this environment too; end and remove all of it."""
+def running(names: Sequence[str] = ("low", "medium"), **environment: str) -> Generator[Rig]:
+    """Start all of it, the gateway in this environment too; end and remove all of it.
+
+    `names` are those of its servers; `low` is approved as read-only and of low sensitivity.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(_folder()))
         upstream, front = free_port(), free_port()
@@ -80,11 +85,13 @@ def running(**environment: str) -> Generator[Rig]:
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, upstream=upstream, port=front))
         master = stack.enter_context(_process(front, nginx(), "-c", str(folder / "nginx.conf")))
         stack.enter_context(_environment(environment))
-        gateway = stack.enter_context(Deployment(folder, _servers(upstream), workers=1))
+        gateway = stack.enter_context(Deployment(folder, _servers(names, upstream), workers=1))
         pids = _named(gateway, server, master)
         for name in ("nginx", "worker"):
             _pin(pids[name], CORES[0])
-        yield Rig(gateway=gateway, nginx_port=front, pids=pids, tokens=_tokens(gateway))
+        yield Rig(
+            gateway=gateway, nginx_port=front, pids=pids, tokens=_tokens(gateway), upstream_url=_url(upstream)
+        )
 
 
 def nginx() -> str:
@@ -96,12 +103,14 @@ def _folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix="airlock-bench-", ignore_cleanup_errors=True)
 
 
-def _servers(port: int) -> list[dict[str, object]]:
-    url = f"http://127.0.0.1:{port}/mcp"
-    return [
-        {"name": "low", "transport": "http", "url": url, "sensitivity": "low", "read_only": True},
-        {"name": "medium", "transport": "http", "url": url},
-    ]
+def _servers(names: Sequence[str], port: int) -> list[dict[str, object]]:
+    each: list[dict[str, object]] = [{"name": one, "transport": "http", "url": _url(port)} for one in names]
+    harmless = {"sensitivity": "low", "read_only": True}
+    return [server | harmless if server["name"] == "low" else server for server in each]
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}/mcp"
 
 
 @contextmanager

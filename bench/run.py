@@ -2,8 +2,11 @@
 
 1. rounds under full load, in turn: nginx, the mix of calls, and the two tools alone;
 2. calls at half the rate that the mix reached, to nginx and to the gateway in turn, timed from when due;
-3. the mix once more, with every question asked of the policy, and on disks whose flushes take longer;
-4. a report on the screen, and all readings as JSON in `.cache/bench/result.json`.
+3. the mix while snapshots are replaced, with every question asked of the policy, and on disks whose flushes
+   take longer;
+4. a thousand open streams, and single parts of the way alone;
+5. other proxies from PyPI, the load and the server the same;
+6. a report on the screen, and all readings as JSON in `.cache/bench/result.json`.
 
 docs/benchmark.md says what each figure means and what it does not. Exit code 0: measured, whatever came out.
 """
@@ -22,7 +25,19 @@ import msgspec
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from bench import accounts, calls, figures, open_loop, report, rig, saturate  # noqa: E402 - no package
+from bench import (  # noqa: E402 - no package
+    accounts,
+    calls,
+    figures,
+    micro,
+    open_loop,
+    peers,
+    report,
+    rig,
+    saturate,
+    streams,
+    swaps,
+)
 
 SECONDS = int(os.environ.get("BENCH_SECONDS", "4"))
 ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
@@ -34,6 +49,13 @@ VARIANTS = {
 """Environments of the gateway, for one more round of the mix each."""
 
 CHOSEN = os.environ.get("BENCH_VARIANTS", " ".join(VARIANTS)).split()
+
+EXTRAS = os.environ.get("BENCH_EXTRAS", "swaps streams parts").split()
+"""What else is measured."""
+
+PEERS = os.environ.get("BENCH_PEERS", "fastmcp mcp-proxy contextforge")
+PEER_SECONDS = 8
+"""The least length of a round of a peer: some answer a few times a second."""
 
 RESULT = Path(os.environ.get("BENCH_RESULT", ".cache/bench/result.json"))
 
@@ -53,6 +75,7 @@ def main() -> None:
 
 def measure() -> figures.Document:
     """All of it. Starts and ends every program."""
+    others = peers.chosen(PEERS)
     with rig.running() as usual:
         before = figures.Latency.of(accounts.flush_times(usual.gateway.data))
         rounds = [
@@ -61,12 +84,20 @@ def measure() -> figures.Document:
         rate = figures.middle(rounds, "mixed").rate / 2
         loop = at_rate(usual, rate)
         after = figures.Latency.of(accounts.flush_times(usual.gateway.data))
+        swapped = swaps.measure(usual, seconds=SECONDS, rounds=ROUNDS) if "swaps" in EXTRAS else None
+        beside = [peers.measure(one, usual, seconds=max(SECONDS, PEER_SECONDS)) for one in others]
+        usual.gateway.stop()
+        parts = micro.measure(usual.gateway.data) if "parts" in EXTRAS else []
     return figures.Document(
         machine=machine(),
         settings=settings(),
         rounds=rounds,
         open_loop=loop,
         variants={name: varied(VARIANTS[name]) for name in CHOSEN},
+        swaps=swapped,
+        streams=streams.measure() if "streams" in EXTRAS else None,
+        parts=parts,
+        peers=beside,
         flush_before=before,
         flush_after=after,
     )

@@ -25,15 +25,22 @@ def round_of(rig: Rig, row: str, *, seconds: int) -> figures.Round:
     front = "nginx" if row == "nginx" else "gateway"
     only = f"{row}__search" if row in {"low", "medium"} else ""
     before = rig.read()
-    load = _wrk(rig.port(front), rig.tokens, only, seconds)
+    load = wrk(rig.port(front), rig.tokens, seconds=seconds, only=only)
     after = rig.read()
     load = msgspec.structs.replace(load, backlog=accounts.backlog(rig.gateway.data))
     rig.drain()
     return figures.spent(row, load, before, after, rig.read(), cores=CORES)
 
 
-def _wrk(port: int, tokens: Path, only: str, seconds: int) -> figures.Load:
-    environment = {**os.environ, "BENCH_TOKENS": str(tokens), "BENCH_PORT": str(port)}
+def wrk(
+    port: int, tokens: Path, *, seconds: int, only: str = "", era: str = "both", session: str = ""
+) -> figures.Load:
+    """Load one port with calls of all tools, or of one, in both eras, or in `legacy` alone (in this session).
+
+    Raises `RuntimeError` for wrong answers.
+    """
+    environment = {**os.environ, "BENCH_TOKENS": str(tokens), "BENCH_PORT": str(port), "BENCH_ERA": era}
+    environment["BENCH_SESSION"] = session
     if only:
         environment["BENCH_TOOL"] = only
     url = f"http://127.0.0.1:{port}/mcp"

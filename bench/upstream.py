@@ -1,35 +1,44 @@
-"""A fast MCP server for measurements: HTTP/1.1 with httptools over uvloop, one tool, no logic.
+"""A fast MCP server for measurements: HTTP/1.1 with httptools over uvloop, two tools, no logic.
 
-It answers `server/discover`, `tools/list` and `tools/call` of the modern era. It stands behind both the
-gateway and nginx, so its cost is on both sides of every ratio.
+`search` answers at once. `watch` answers with an event stream that says once that it is under way and then
+stays open. Both eras are spoken. It stands behind everything that is compared, so its cost is on all sides.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from typing import cast
+from typing import Any, cast
 
 import httptools
 import msgspec
 import uvloop
 
 VERSION = "2026-07-28"
-TOOL = {
-    "name": "search",
-    "description": "Finds documents.",
-    "inputSchema": {
-        "type": "object",
-        "properties": {"query": {"type": "string"}, "limit": {"type": "integer"}},
-        "required": ["query"],
+LEGACY = "2025-11-25"
+TOOLS = [
+    {
+        "name": "search",
+        "description": "Finds documents.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {"query": {"type": "string"}, "limit": {"type": "integer"}},
+            "required": ["query"],
+        },
     },
-}
+    {"name": "watch", "description": "Never ends.", "inputSchema": {"type": "object"}},
+]
 ANSWERS: dict[str, object] = {
+    "initialize": {
+        "protocolVersion": LEGACY, "capabilities": {"tools": {}},
+        "serverInfo": {"name": "bench", "version": "1"},
+    },
+    "ping": {},
     "server/discover": {
         "resultType": "complete", "supportedVersions": [VERSION], "capabilities": {"tools": {}},
         "ttlMs": 300000, "cacheScope": "private",
     },
-    "tools/list": {"resultType": "complete", "tools": [TOOL], "ttlMs": 300000, "cacheScope": "private"},
+    "tools/list": {"resultType": "complete", "tools": TOOLS, "ttlMs": 300000, "cacheScope": "private"},
     "tools/call": {"resultType": "complete", "content": [{"type": "text", "text": "nothing found " * 8}]},
 }  # fmt: skip
 
@@ -39,6 +48,7 @@ class Message(msgspec.Struct):
 
     method: str
     id: int | str | None = None
+    params: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
 
 
 _decode = msgspec.json.Decoder(Message).decode
@@ -59,19 +69,44 @@ class Server(asyncio.Protocol):
         self.body += body
 
     def on_message_complete(self) -> None:
-        message = _decode(self.body)
-        self.body = b""
-        answer = {"jsonrpc": "2.0", "id": message.id, "result": ANSWERS[message.method]}
-        content = msgspec.json.encode(answer)
-        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(
-            content
-        )
-        self.transport.write(head + content)
+        body, self.body = self.body, b""
+        if self.parser.get_method() != b"POST":
+            self._answer(b"405 Method Not Allowed", b"")
+            return
+        message = _decode(body)
+        if message.id is None:
+            self._answer(b"202 Accepted", b"")
+        elif message.method == "tools/call" and message.params.get("name") == "watch":
+            self._watch(message.params)
+        elif message.method not in ANSWERS:
+            problem = {"code": -32601, "message": "no such method"}
+            self._answer(b"200 OK", _encode({"jsonrpc": "2.0", "id": message.id, "error": problem}))
+        else:
+            result = ANSWERS[message.method]
+            self._answer(b"200 OK", _encode({"jsonrpc": "2.0", "id": message.id, "result": result}))
+
+    def _answer(self, status: bytes, content: bytes) -> None:
+        head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+        self.transport.write(head % (status, len(content)) + content)
+
+    def _watch(self, params: dict[str, Any]) -> None:
+        token = params.get("_meta", {}).get("progressToken")
+        note = {
+            "jsonrpc": "2.0",
+            "method": "notifications/progress",
+            "params": {"progressToken": token, "progress": 1},
+        }
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        event = b"data: %b\n\n" % _encode(note)
+        self.transport.write(head + b"%x\r\n%b\r\n" % (len(event), event))
+
+
+_encode = msgspec.json.encode
 
 
 async def main(port: int) -> None:
     """Serve until killed."""
-    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(Server, "127.0.0.1", port, backlog=2048)
     await server.serve_forever()
 
 

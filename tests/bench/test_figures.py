@@ -7,7 +7,7 @@ import pytest
 
 from bench import figures, report, saturate
 from bench.accounts import Reading
-from bench.figures import Document, Latency, Load, OpenLoop, Round
+from bench.figures import Document, Latency, Load, OpenLoop, Part, PeerRound, Round, Streams, Swaps
 
 LOAD = Load(requests=1000, rate=500.0, p50_ms=1.0, p99_ms=2.0, backlog=7)
 
@@ -72,6 +72,13 @@ def document(*, rate: float = 100.0) -> Document:
         rounds=rounds,
         open_loop=loop,
         variants={"flush+5ms": rounds[:2]},
+        swaps=Swaps(per_second=19.0, quiet=rounds[1], swapped=rounds[5]),
+        streams=Streams(count=1000, kib_each=40.0, opened_s=2.5, cut=latency(300.0)),
+        parts=[Part(name="scan", value=33.0, unit="us", bar=100.0)],
+        peers=[
+            PeerRound(name="one", package="one==1", does="less", rate=10.0, times_nginx=99.0),
+            PeerRound(name="two", package="two==2", does="less", failed="it did not start"),
+        ],
         flush_before=latency(0.1),
         flush_after=latency(0.2),
     )
@@ -125,6 +132,22 @@ def test_the_report_has_every_row_and_what_was_missed() -> None:
     assert [row for row in report.ROWS if f"| `{row}`" not in text] == []
     assert text.count("missed") == 3
     assert "| flush+5ms " in text
+
+
+def test_the_report_has_swaps_streams_parts_and_peers() -> None:
+    lines = report.render(document()).splitlines()
+    found = {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
+    assert "0.00" not in found["19 blocks a second"]
+    assert "300.00" in found["one worker"]
+    assert "33 us" in found["scan"]
+    assert "99" in found["one==1"]
+    assert "it did not start" in found["two==2"]
+
+
+def test_what_was_not_measured_has_no_table() -> None:
+    bare = msgspec.structs.replace(document(), swaps=None, streams=None, parts=[], peers=[], variants={})
+    text = report.render(bare)
+    assert not any(word in text for word in ("blocks a second", "open streams", "part, alone", "program"))
 
 
 def test_a_run_that_others_disturbed_says_so() -> None:

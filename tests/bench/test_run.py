@@ -19,6 +19,7 @@ def test_a_short_run_measures_everything_and_writes_it_down(tmp_path: Path) -> N
     environment = {
         **os.environ,
         "BENCH_SECONDS": "1", "BENCH_ROUNDS": "1", "BENCH_VARIANTS": "", "BENCH_RESULT": str(result),
+        "BENCH_PEERS": "", "BENCH_STREAMS": "32",
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, str(PROGRAM)],
@@ -30,4 +31,7 @@ def test_a_short_run_measures_everything_and_writes_it_down(tmp_path: Path) -> N
     assert min(one.cpu_us for one in document.rounds) > 0
     assert min(one.projector_us for one in document.rounds[1:]) > 0
     assert document.open_loop.calls > 0
+    assert document.swaps is not None and document.swaps.per_second > 0
+    assert document.streams is not None and document.streams.cut.most > 0
+    assert [one.unit for one in document.parts] == ["us", "us", "us", "entries/s"]
     assert "of nginx" in done.stdout
