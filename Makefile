@@ -1,7 +1,7 @@
 # Everything that is done here more than once. `make` alone says what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check crash bench fmt docs lock clean
+.PHONY: help setup run test check crash runbooks bench fmt docs lock clean
 
 BIN := .venv/bin
 
@@ -23,6 +23,9 @@ check: setup ## Format, lint, types, layers, documents, shell.
 
 crash: setup ## Kill processes 200 times under load, half under audit.intent: all (KILLS=N: N for each half).
 	@AIRLOCK_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest tests/system/test_crash.py -q -s -p no:randomly
+
+runbooks: setup ## Run the commands of both runbooks, judge every row, write docs/conformance/runbooks.md.
+	@$(BIN)/python -m tests.runbooks
 
 bench: setup ## What a governed call costs, next to nginx and to other proxies (BENCH_SECONDS, BENCH_ROUNDS, BENCH_PEERS ...).
 	@$(BIN)/python bench/run.py

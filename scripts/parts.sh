@@ -78,13 +78,16 @@ opa() {
 }
 
 # Programs of the system: sqlite3 asks the audit database as operators do; nginx and wrk are for measuring;
-# prometheus reads the metrics, and its promtool checks the alerts.
+# prometheus reads the metrics, and its promtool checks the alerts; ip of iproute2 makes the networks that tests cut;
+# go reads heap profiles, as operators do.
 debian() {
   local missing=()
   command -v sqlite3 >/dev/null || missing+=(sqlite3)
   [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null || missing+=(nginx-light)
   command -v wrk >/dev/null || missing+=(wrk)
   command -v promtool >/dev/null || missing+=(prometheus)
+  command -v go >/dev/null || missing+=(golang-go)
+  [ -x /usr/sbin/ip ] || command -v ip >/dev/null || missing+=(iproute2)
   if [ "${#missing[@]}" -eq 0 ]; then
     return
   fi

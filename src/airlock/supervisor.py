@@ -12,37 +12,47 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import fcntl
 import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from airlock.app import facts, metrics_directory
+from airlock.app.heap import HeapDoor
 from airlock.app.limits import make_counts
+from airlock.app.overlay import Overlay
+from airlock.app.peers import Gathered, Rounds
+from airlock.app.reloads import acknowledged, changes, problems, sections
 from airlock.app.servers import runner_socket
 from airlock.audit import recovery
 from airlock.channel import Channel, Message
 from airlock.core import metrics
 from airlock.core.clock import Clock, rfc3339
-from airlock.core.config import Config
+from airlock.core.config import Config, Level
 from airlock.core.errors import ConfigError
 from airlock.core.log_store import Place, retire
-from airlock.core.settings import Loaded, environment
+from airlock.core.settings import BASELESS, Loaded, environment
 from airlock.gateway.observe import unmarked
+from airlock.model.reload import AskedBy, Report
+from airlock.policy import told
 from airlock.policy.bundle import Bundle
 from airlock.processes import Kept, Logger, module
 
-FIXED = ("data_dir", "server", "auth", "audit", "legacy")
+FIXED = ("data_dir", "server", "auth", "audit", "legacy", "tracing")
 """What a reload cannot change: it needs a restart, and a reload that tries is refused with that reason."""
 
 STOP = 10.0
 """Seconds that a process gets to end after its work is drained."""
+
+ACT = 5.0
+"""Seconds in which workers say that they took over a reload, before that is reported without them."""
 
 BACKLOG = 2048
 """Connections that may wait while every worker is busy or starting."""
@@ -66,8 +76,10 @@ class Supervisor:
         relog: Callable[[Config], None],
         clock: Clock,
         log: Logger,
+        overlay: Path | None = None,
     ) -> None:
-        """`relog` takes over the section `logging` for this process."""
+        """`relog` takes over the section `logging` for this process; `overlay` is the file that is laid over
+        the configuration."""
         self._plan = plan
         self._read_plan = read_plan
         self._relog = relog
@@ -76,11 +88,22 @@ class Supervisor:
         self._data = Path(plan.loaded.config.data_dir)
         self._workers: list[Kept] = []
         self._lines: dict[int, Channel] = {}
+        self._rounds = Rounds(self._lines)
         self._active: dict[int, Message] = {}
         self._health: dict[int, Message] = {}
         self._parts: dict[str, Message] = {}
         self._refused: Message | None = None
         self._reloads = {"accepted": 0, "refused": 0}
+        self._reload = 0
+        """Number of the newest reload that was accepted; a worker says it when it runs what that brought."""
+        self._report: Report | None = None
+        self._asking: list[tuple[int, int]] = []
+        """Workers that wait for the report of the next reload: slot, and their number for it."""
+        self._acted = asyncio.Event()
+        self._level: Level = plan.loaded.config.logging.level
+        self._overlay = overlay and Overlay(
+            overlay, config=lambda: self._plan.loaded.config, changed=self._overlaid, clock=clock, log=log
+        )
         self._runner_line: Channel | None = None
         self._hangup = asyncio.Event()
         self._drain = asyncio.Event()
@@ -108,8 +131,11 @@ class Supervisor:
                 for process in (projector, runner, *self._workers):
                     group.create_task(process.keep())
                 own = [
-                    group.create_task(work) for work in (self._announce(host, port), self._reload_when_told())
+                    group.create_task(work)
+                    for work in (self._announce(host, port), self._reload_when_told(), self._show_heap())
                 ]
+                if self._overlay is not None:
+                    own.append(group.create_task(self._overlay.run()))
                 await self._drain.wait()
                 self._log.info("lifecycle", what="draining")
                 for task in own:
@@ -130,31 +156,89 @@ class Supervisor:
         while True:
             await self._hangup.wait()
             self._hangup.clear()
-            await self.reload()
+            asking, self._asking = self._asking, []
+            await self.reload(asked_by="api" if asking else "signal")
+            for slot, number in asking:
+                if slot in self._lines:
+                    self._lines[slot].send({"op": "reloaded", "number": number, "report": self._report})
 
-    async def reload(self) -> None:
+    async def reload(self, *, asked_by: AskedBy = "signal") -> None:
         """Validate the whole new plan, then hand it to every worker; or keep the running one and say why."""
         try:
             plan = await asyncio.to_thread(self._read_plan)
+            refuse_baseless(plan.loaded)
             refuse_fixed(self._plan.loaded.config, plan.loaded.config)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new plan, the running one stays
-            where = error.where if isinstance(error, ConfigError) else type(error).__name__
-            self._refused = {"where": where, "what": str(error), "at": rfc3339(self._clock.wall())}
-            self._reloads["refused"] += 1
-            self._log.error("config_change", result="refused", error=str(error))
-            self._tell_world()
+            self._refuse(error, asked_by)
             return
+        changed = changes_of(self._plan, plan)
+        self._take_over(plan)
+        self._report = report = Report(
+            result="accepted",
+            asked_by=asked_by,
+            at=rfc3339(self._clock.wall()),
+            changed=changed,
+            sections=sections(changed),
+            acked=await self._acknowledged(),
+            total=len(self._workers),
+        )
+        self._log.info(
+            "config_change",
+            result="accepted",
+            digest=plan.loaded.digest,
+            policy=plan.bundle.revision,
+            sections=report.sections,
+            changed=changed,
+            acked=report.acked,
+            total=report.total,
+        )
+        self._tell_world()
+
+    def _refuse(self, error: Exception, asked_by: AskedBy) -> None:
+        where = error.where if isinstance(error, ConfigError) else type(error).__name__
+        at = rfc3339(self._clock.wall())
+        self._refused = {"where": where, "what": str(error), "at": at, **told.place(error)}
+        self._reloads["refused"] += 1
+        self._report = Report(result="refused", asked_by=asked_by, at=at, problems=problems(error))
+        self._log.error("config_change", result="refused", error=str(error))
+        told.refused(self._log, error, active=self._plan.bundle.revision)
+        self._tell_world()
+
+    def _take_over(self, plan: Plan) -> None:
+        """Run by this plan, and tell every process."""
         self._plan, self._refused = plan, None
         self._reloads["accepted"] += 1
         self._relog(plan.loaded.config)
-        self._log.info(
-            "config_change", result="accepted", digest=plan.loaded.digest, policy=plan.bundle.revision
-        )
+        self._level = plan.loaded.config.logging.level
+        self._log.info("policy_reload", result="accepted", active_revision=plan.bundle.revision)
         if self._runner_line is not None:
             self._runner_line.send(runner_message(plan))
-        for line in self._lines.values():
-            line.send({"op": "reload", **plan_message(plan)})
+        self._reload += 1
+        self._tell_all({"op": "reload", "reload": self._reload, **plan_message(plan)})
         self._tell_world()
+        if self._overlay is not None:
+            self._overlay.again()
+
+    async def _acknowledged(self) -> int:
+        """How many workers run what the newest reload brought, once all do or `ACT` is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ACT):
+                while acknowledged(self._active.values(), self._reload) < len(self._workers):
+                    self._acted.clear()
+                    await self._acted.wait()
+        return acknowledged(self._active.values(), self._reload)
+
+    def _overlaid(self) -> None:
+        """Let every worker look at the leases, and know how the overlay stands."""
+        self._tell_all({"op": "look"})
+        self._tell_world()
+
+    async def _show_heap(self) -> None:
+        def ask(patience: float) -> asyncio.Future[Gathered]:
+            return self._rounds.ask("heap", workers=len(self._workers), patience=patience)
+
+        door = HeapDoor(ask=ask, clock=self._clock, log=self._log)
+        await door.run(self._plan.loaded.config.server.debug_port)
 
     def _retire(self) -> None:
         """Close the chains of an earlier run that had more workers."""
@@ -228,23 +312,49 @@ class Supervisor:
 
     async def _talk_worker(self, slot: int, line: Channel) -> None:
         self._lines[slot] = line
-        line.send({"op": "start", "slot": slot, **plan_message(self._plan)})
+        line.send({"op": "start", "slot": slot, "reload": self._reload, **plan_message(self._plan)})
         self._tell_world()
+        heard: Mapping[str, Callable[[int, Message], None]] = {
+            "active": self._hear_active,
+            "health": self._hear_health,
+            "look": lambda _, message: self._tell_all(message),
+            "level": lambda _, message: self._log_at(message["level"]),
+            "reload": self._hear_wish,
+            "ask": lambda slot, message: self._rounds.ask_for(slot, message, workers=len(self._workers)),
+            "answer": self._rounds.heard,
+        }
         try:
             while (message := await line.receive()) is not None:
-                if message["op"] == "active":
-                    self._active[slot] = message
-                    self._tell_world()
-                elif message["op"] == "health":
-                    self._health[slot] = message
-                    self._tell_world()
-                elif message["op"] == "look":
-                    self._tell_all(message)
+                heard[message["op"]](slot, message)
         finally:
             self._lines.pop(slot, None)
             self._active.pop(slot, None)
             self._health.pop(slot, None)
             self._tell_world()
+
+    def _hear_active(self, slot: int, message: Message) -> None:
+        self._active[slot] = message
+        self._acted.set()
+        self._tell_world()
+
+    def _hear_health(self, slot: int, message: Message) -> None:
+        self._health[slot] = message
+        self._tell_world()
+
+    def _hear_wish(self, slot: int, message: Message) -> None:
+        self._asking.append((slot, message["number"]))
+        self._hangup.set()
+
+    def _log_at(self, level: Level) -> None:
+        """Log as the workers do, who know of leases, and let the runner do so."""
+        if level == self._level:
+            return
+        self._level = level
+        config = self._plan.loaded.config
+        logging = msgspec.structs.replace(config.logging, level=level)
+        self._relog(msgspec.structs.replace(config, logging=logging))
+        if self._runner_line is not None:
+            self._runner_line.send({**runner_message(self._plan), "log_level": level})
 
     def _tell_world(self) -> None:
         """Tell every worker what it cannot know by itself: the other processes and the state of the last
@@ -257,8 +367,11 @@ class Supervisor:
             "replicas": [self._active.get(slot) for slot in range(len(self._workers))],
             "health": [self._health.get(slot) for slot in range(len(self._workers))],
             "desired": self._plan.bundle.revision,
+            "digest": self._plan.loaded.digest,
             "refused": self._refused,
             "reloads": self._reloads,
+            "report": self._report,
+            "overlay": self._overlay and self._overlay.standing,
         }
         self._tell_all(world)
 
@@ -326,6 +439,21 @@ def listen(config: Config) -> socket.socket:
         raise ConfigError("server.port", f"cannot listen on {host}:{port}: {error.strerror}") from error
     listener.listen(BACKLOG)
     return listener
+
+
+def changes_of(before: Plan, after: Plan) -> tuple[str, ...]:
+    """What differs between two plans."""
+    other = before.bundle.revision != after.bundle.revision
+    return changes(before.loaded.config, after.loaded.config, policy=other)
+
+
+def refuse_baseless(wanted: Loaded) -> None:
+    """Raise `ConfigError` where a file of a few keys took the place of the configuration: nothing else of
+    what runs would remain."""
+    if BASELESS in wanted.not_ready:
+        raise ConfigError(
+            "configuration", BASELESS, "give the whole configuration, and the few keys by --overlay"
+        )
 
 
 def refuse_fixed(running: Config, wanted: Config) -> None:

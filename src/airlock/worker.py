@@ -82,6 +82,8 @@ class Worker:
         self._slot: int = start["slot"]
         self._config = msgspec.convert(start["config"], Config)
         self._bundle = Bundle.from_bytes(base64.b64decode(start["bundle"]))
+        self._policy = self._config.policy
+        """By which the running engine was made."""
         self._counts = open_counts(counts, workers=self._config.server.workers, slot=self._slot)
         self._start = start
         self._kept = kept
@@ -90,6 +92,7 @@ class Worker:
         self._look = asyncio.Event()
         self._offset = clock.wall() - clock.monotonic()
         self._store_trouble = ""
+        self._policy_trouble = ""
         self._decided = 0.0
         self._writer: Writer
         self._group: asyncio.TaskGroup
@@ -109,6 +112,8 @@ class Worker:
             clock=self._clock,
             log=self._log,
         )
+        gateway.insight.peers.line = self._line
+        gateway.reloading.send = self._line.send
         try:
             await self._serve(gateway)
         finally:
@@ -133,6 +138,10 @@ class Worker:
     async def _serve(self, gateway: Gateway) -> None:
         tls = gateway.tls.renewed.context if gateway.tls is not None else None
         http = Server(gateway.application, self._config.server, tls)
+        gateway.tuning.tell(
+            lambda config: http.limit(config.server.max_connections),
+            lambda config: self._in_force(gateway, config),
+        )
         async with asyncio.TaskGroup() as group:
             self._group = group
             tasks = [
@@ -160,6 +169,7 @@ class Worker:
         await asyncio.sleep(0)
         await asyncio.gather(gateway.watch.warm(WARM), gateway.providers.first())
         gc.freeze()  # modules, catalogs and compiled schemas live as long as the worker: do not walk them
+        self._log.info("policy_load", revision=gateway.authorize.engine.revision, slot=self._slot)
         self._assess(gateway)
         self._acknowledge(gateway)
         await http.serve(sockets=[self._listener])
@@ -167,7 +177,14 @@ class Worker:
     def _acknowledge(self, gateway: Gateway) -> None:
         revision = gateway.authorize.engine.revision
         self._line.send(
-            {"op": "active", "slot": self._slot, "active_sha256": revision, "digest": self._start["digest"]}
+            {
+                "op": "active",
+                "slot": self._slot,
+                "active_sha256": revision,
+                "digest": self._start["digest"],
+                "reload": self._start["reload"],
+                "cache": gateway.insight.remembering(),
+            }
         )
 
     async def _listen(self, gateway: Gateway) -> None:
@@ -180,28 +197,34 @@ class Worker:
                 self._reload(gateway, message)
             elif message["op"] == "look":
                 self._look.set()
+            elif message["op"] == "reloaded":
+                gateway.reloading.heard(message)
+            elif message["op"] == "ask":
+                self._group.create_task(gateway.insight.peers.reply(message))
+            elif message["op"] == "gathered":
+                gateway.insight.peers.heard(message)
         self._drain.set()
 
     def _note_world(self, gateway: Gateway, message: Message) -> None:
         world = gateway.world
         world.desired, world.replicas = message["desired"], message["replicas"]
+        world.digest = message["digest"]
         world.refused, world.parts = message["refused"], message["parts"]
         world.health = message["health"]
         world.reloads = message["reloads"]
+        world.report, world.overlay = message["report"], message["overlay"]
 
     def _reload(self, gateway: Gateway, message: Message) -> None:
         """Swap the policy and the servers. The supervisor has validated both."""
         config = msgspec.convert(message["config"], Config)
         bundle = Bundle.from_bytes(base64.b64decode(message["bundle"]))
         revision = gateway.authorize.engine.revision
-        if bundle.revision != revision or config.policy != gateway.config.policy:
-            gateway.authorize.engine = engine(bundle, config.policy, clock=self._clock, log=self._log)
+        self._bundle, self._kept.place = bundle, Place.of(config)
+        gateway.tuning.reload(config)
         if bundle.revision != revision:
             gateway.current.swap(policy_revision=bundle.revision)
+            self._log.info("policy_load", revision=bundle.revision, slot=self._slot)
             self._group.create_task(self._record("policy_load", "policy", bundle.revision))
-        self._kept.place = Place.of(config)
-        logs.configure(config.logging.level, kept=self._kept)
-        gateway.record.all_requests = config.logging.audit_all_requests
         gateway.config, self._start = config, message
         gateway.watch.configure(config.servers)
         for take_over in gateway.reloaded:
@@ -209,6 +232,15 @@ class Worker:
         self._cut(gateway)
         self._assess(gateway)
         self._acknowledge(gateway)
+
+    def _in_force(self, gateway: Gateway, config: Config) -> None:
+        """Follow the configuration with what leases hold, and let the other processes log alike."""
+        self._line.send({"op": "level", "level": config.logging.level})
+        logs.configure(config.logging.level, kept=self._kept)
+        gateway.record.all_requests = config.logging.audit_all_requests
+        if (self._bundle.revision, config.policy) != (gateway.authorize.engine.revision, self._policy):
+            gateway.authorize.engine = engine(self._bundle, config.policy, clock=self._clock, log=self._log)
+            self._policy = config.policy
 
     async def _follow_store(self, gateway: Gateway) -> None:
         """Take over what other processes changed in the store."""
@@ -265,6 +297,7 @@ class Worker:
         swept = self._clock.monotonic()
         while True:
             gateway.health_api.tick()
+            self._policy_trouble = gateway.authorize.engine.trouble()
             self._assess(gateway)
             if self._clock.monotonic() - swept > SWEEP:
                 swept = self._clock.monotonic()
@@ -307,8 +340,12 @@ class Worker:
         step = self._clock.wall() - self._clock.monotonic() - self._offset
         trouble = self._store_trouble or behind
         found: dict[str, tuple[State, str]] = {
-            "config": ("failed", not_ready) if not_ready else ("ok", ""),
-            "policy": gateway.observe.standing(),
+            "config": ("failed", not_ready)
+            if not_ready
+            else (("degraded", "fragment refused") if gateway.world.fragment_refused else ("ok", "")),
+            "policy": ("failed", f"it decides nothing: {self._policy_trouble}")
+            if self._policy_trouble
+            else gateway.observe.standing(),
             "audit": ("failed", audit) if audit else ("ok", ""),
             "auth": gateway.providers.state(),
             "database": ("degraded", trouble) if trouble else ("ok", ""),

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from airlock.api.leasing import Leasing
+from airlock.api.overrides import OverridesApi
 from airlock.api.policy import PolicyApi, World
 from airlock.app.management import behind, routes
+from airlock.core.config import Config
 from airlock.edge.routes import Handler, compile_table
 from airlock.model.http import HttpRequest, HttpResponse
 from airlock.model.lease import Origin
@@ -87,7 +89,11 @@ class House:
             origin=origin,
         )
         policy = PolicyApi(world=World(), active=str)
-        self._table = compile_table(routes(behind(door(who), leasing, policy, self.clock)))
+        overrides = OverridesApi(
+            leasing=leasing, base=lambda: self.base, overlay=lambda: None, clock=self.clock
+        )
+        self.base = Config()
+        self._table = compile_table(routes(behind(door(who), leasing, policy, overrides, self.clock)))
 
     def ask(
         self, method: str, path: str, body: object = b"", *, source_ip: str = "198.51.100.9", **headers: str

@@ -33,7 +33,7 @@ class Site:
 
     def __init__(self, store: Store) -> None:
         self.store, self.clock, self.world = store, HandClock(), World()
-        self.world.desired = RIGHT
+        self.world.desired, self.world.digest = RIGHT, "c" * 64
         self.world.replicas = [{"active_sha256": RIGHT, "digest": "c" * 64} for _ in range(2)]
         self.world.health = [self.health(slot) for slot in range(2)]
         for slot in range(2):
@@ -105,6 +105,11 @@ def test_what_is_degraded_serves_and_is_wrong(site: Site) -> None:
 def test_a_worker_with_another_policy_is_wrong(site: Site) -> None:
     site.world.replicas[0] = {"active_sha256": WRONG, "digest": "c" * 64}
     assert site.status()["wrong"] == [f"worker 0: policy {WRONG[:12]} instead of {RIGHT[:12]}"]
+
+
+def test_a_worker_with_another_configuration_is_wrong(site: Site) -> None:
+    site.world.replicas[1] = {"active_sha256": RIGHT, "digest": "d" * 64}
+    assert site.status()["wrong"] == [f"worker 1: configuration {'d' * 12} instead of {'c' * 12}"]
 
 
 def test_a_refused_reload_and_a_dead_projector_are_wrong(site: Site) -> None:

@@ -33,6 +33,8 @@ class Worker:
         self.log = FakeLog([])
         self.current = Current(snapshot())
         self.live = Live()
+        self.enforced: list[int] = []
+        """The epoch each time that settings were to be taken over."""
         self.containment = self.containing()
 
     def containing(self) -> Containment:
@@ -42,6 +44,7 @@ class Worker:
             live=self.live,
             writer=self.log,
             replica="one",
+            enforced=lambda: self.enforced.append(self.epoch),
             clock=self.clock,
             log=self.lines,
         )
@@ -89,6 +92,17 @@ class Worker:
 @pytest.fixture
 def worker(tmp_path: Path) -> Worker:
     return Worker(tmp_path)
+
+
+def test_settings_are_taken_over_with_the_leases_and_looked_at_with_every_beat(worker: Worker) -> None:
+    epoch = worker.give("logging.enhance", level="debug").epoch
+    asyncio.run(worker.containment.follow())
+    assert worker.enforced == [epoch]
+
+    async def scenario() -> None:
+        await worker.until(lambda: len(worker.enforced) > 1)
+
+    worker.play(scenario)
 
 
 def test_a_worker_begins_with_the_leases_in_force(worker: Worker) -> None:

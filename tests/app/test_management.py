@@ -12,6 +12,9 @@ import pytest
 from airlock.api.policy import World
 from airlock.app.containment import Containment
 from airlock.app.management import Management, inbound, management
+from airlock.app.peers import Peers
+from airlock.app.reloads import Reloading
+from airlock.app.tuning import Tuning
 from airlock.core.config import Config, ServerSection
 from airlock.core.errors import Unauthenticated
 from airlock.gateway.live import Live
@@ -49,6 +52,7 @@ class Worker:
             live=Live(),
             writer=self.log,
             replica="one",
+            enforced=lambda: None,
             clock=self.clock,
             log=self.lines,
         )
@@ -56,6 +60,9 @@ class Worker:
             config=Config(server=ServerSection(public_url=PUBLIC)),
             store=store,
             world=World(),
+            tuning=Tuning(config=Config(), current=self.current, clock=self.clock, log=self.lines),
+            reloading=Reloading(),
+            peers=Peers(),
             current=self.current,
             active=lambda: "a" * 64,
             authenticate=self._authenticate,

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from airlock.app import metrics_directory
 from airlock.core.config import Config
 from airlock.core.errors import ConfigError
-from airlock.core.settings import Loaded
+from airlock.core.settings import BASELESS, Loaded
 from airlock.policy.bundle import Bundle
 from airlock.supervisor import (
     FIXED,
@@ -53,20 +53,29 @@ def reloaded(read_plan: Callable[[], Plan]) -> list[dict[str, Any]]:
         told: list[Config] = []
         clock = HandClock()
         await Supervisor(plan=plan(), read_plan=read_plan, relog=told.append, clock=clock, log=lines).reload()
-        assert len(told) == [line["result"] for line in lines.lines].count("accepted")
+        assert len(told) == [line["result"] for line in changes(lines.lines)].count("accepted")
         return lines.lines
 
     return asyncio.run(scenario())
 
 
+def changes(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line for line in lines if line["event"] == "config_change"]
+
+
 def test_a_good_plan_is_accepted_by_its_digests() -> None:
-    assert reloaded(lambda: plan(bundle=NEXT)) == [
+    other = config(logging={"level": "debug"})
+    assert changes(reloaded(lambda: plan(other, bundle=NEXT))) == [
         {
             "level": "info",
             "event": "config_change",
             "result": "accepted",
             "digest": "d" * 64,
             "policy": NEXT.revision,
+            "sections": ("logging", "policy"),
+            "changed": ("logging.level", "policy"),
+            "acked": 0,
+            "total": 0,
         }
     ]
 
@@ -78,13 +87,21 @@ def test_whatever_is_wrong_with_a_new_plan_is_said(error: Exception) -> None:
     def read_plan() -> Plan:
         raise error
 
-    assert [(line["result"], line["error"]) for line in reloaded(read_plan)] == [("refused", str(error))]
+    lines = changes(reloaded(read_plan))
+    assert [(line["result"], line["error"]) for line in lines] == [("refused", str(error))]
 
 
 def test_a_plan_that_needs_a_restart_is_refused() -> None:
-    (line,) = reloaded(lambda: plan(config(server={"port": 1})))
+    (line,) = changes(reloaded(lambda: plan(config(server={"port": 1}))))
     assert line["result"] == "refused"
     assert "restart to change it" in line["error"]
+
+
+def test_a_few_keys_do_not_take_the_place_of_the_configuration() -> None:
+    baseless = replace(plan().loaded, not_ready=(BASELESS,))
+    (line,) = changes(reloaded(lambda: replace(plan(), loaded=baseless)))
+    assert line["result"] == "refused"
+    assert BASELESS in line["error"]
 
 
 CHANGES: dict[str, Any] = {
@@ -93,6 +110,7 @@ CHANGES: dict[str, Any] = {
     "auth": {"local_issuer": False},
     "audit": {"intent": "all"},
     "legacy": {"one_shot": False},
+    "tracing": {"sample": 0.5},
 }
 
 

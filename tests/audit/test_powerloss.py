@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airlock.audit import append
 from airlock.audit.journal import JournalDamaged
 from airlock.audit.survey import Watermark
 from airlock.core.errors import AuditFault
@@ -102,7 +103,11 @@ def play(seed: int, volume: SimVolume) -> None:
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("block", range(8))
-def test_nothing_acknowledged_is_lost_and_no_start_is_refused(block: int) -> None:
+def test_nothing_acknowledged_is_lost_and_no_start_is_refused(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In half of the lives the zeros written ahead end inside a segment, as they do in one of usual size.
+    monkeypatch.setattr(append, "AHEAD", append.AHEAD if block % 2 else 2_000)
     for seed in range(block * ROUNDS // 8, (block + 1) * ROUNDS // 8):
         play(seed, SimVolume())
 

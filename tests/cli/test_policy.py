@@ -168,7 +168,18 @@ def test_show_prints_the_starter_policy() -> None:
     result = run("show")
     assert result.exit_code == 0
     assert "# starter.rego\n" in result.stdout
-    assert set(answer("show")["files"]) == {"starter.rego", "starter_test.rego", "starter.decisions.jsonl"}
+    assert set(answer("show")["files"]) == {"starter.rego", "starter.decisions.jsonl"}
+
+
+def test_show_prints_the_source_as_it_stands_and_says_whether_it_may_be_used(policy: Path) -> None:
+    shown = run("show", policy, "--source")
+    files = [policy / "a.rego", policy / "a_test.rego"]
+    assert (shown.exit_code, shown.stdout) == (0, "".join(file.read_text() for file in files))
+    files[0].write_text("package airlock\nallow if {\n")
+    shown = run("show", policy, "--source")
+    assert shown.exit_code == 1
+    assert shown.stdout.startswith("package airlock\nallow if {\n")
+    assert shown.stderr.startswith("refused: a.rego:")
 
 
 def test_status_without_a_gateway_is_that_of_the_files(config: Path, policy: Path) -> None:
@@ -219,19 +230,50 @@ def test_status_of_files_that_are_refused_ends_with_1(config: Path, policy: Path
     assert "refused: a.rego:1:1: package airlock defines neither" in result.stdout
 
 
+def running(revision: str) -> dict[str, Any]:
+    """What a gateway of one worker says."""
+    cache = {"state": "impossible", "why": ["a.rego:3:1: it looks"]}
+    return {
+        "desired_sha256": revision,
+        "replicas": [{"slot": 0, "active_sha256": revision, "cache": cache, "silent": False}],
+        "last_error": None,
+    }
+
+
 def test_status_with_a_gateway_tells_what_it_runs(tmp_path: Path, policy: Path) -> None:
-    with gateway(Answer({"active_sha256": load_bundle(policy).revision})) as server:
+    with gateway(Answer(running(load_bundle(policy).revision))) as server:
         config = configure(tmp_path, policy, port=server.port)
-        assert run("status", "--config", config, "--token", "secret").exit_code == 0
+        result = run("status", "--config", config, "--token", "secret")
+        assert result.exit_code == 0
+        assert result.stdout.splitlines()[-2:] == [
+            f"running: wanted {load_bundle(policy).revision}",
+            f"worker 0: {load_bundle(policy).revision}, decision cache impossible: a.rego:3:1: it looks",
+        ]
         assert answer("status", "--config", config)["in_force"] is True
     assert server.requests[0] == ("/admin/policy/status", "Bearer secret")
 
 
 def test_status_with_a_gateway_of_another_revision_ends_with_1(tmp_path: Path, policy: Path) -> None:
-    with gateway(Answer({"active_sha256": "0" * 64})) as server:
+    answer = running(load_bundle(policy).revision)
+    answer["replicas"].append(None)
+    answer["last_error"] = {"what": "a.rego:7: no such rule"}
+    with gateway(Answer(answer)) as server:
         result = run("status", "--config", configure(tmp_path, policy, port=server.port))
     assert result.exit_code == 1
-    assert result.stdout.splitlines()[-1] == "the running gateway decides by another revision"
+    assert result.stdout.splitlines()[-3:] == [
+        "worker 1: no answer",
+        "the last reload was refused: a.rego:7: no such rule",
+        "not every worker decides by the configured policy",
+    ]
+
+
+def test_status_with_a_silent_worker_ends_with_1(tmp_path: Path, policy: Path) -> None:
+    answer = running(load_bundle(policy).revision)
+    answer["replicas"][0]["silent"] = True
+    with gateway(Answer(answer)) as server:
+        result = run("status", "--config", configure(tmp_path, policy, port=server.port))
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[-2].startswith("worker 0: silent, last said ")
 
 
 def test_status_with_a_gateway_that_refuses_ends_with_2(tmp_path: Path, policy: Path) -> None:

@@ -58,6 +58,40 @@ def test_people_read_the_verdict_first_and_then_what_is_wrong(tmp_path: Path) ->
     ]
 
 
+@pytest.mark.parametrize(
+    ("reload", "overlay", "lines"),
+    [
+        (
+            {"result": "accepted", "changed": ["logging.level"], "acked": 1, "total": 2, "problems": []},
+            {"path": "/o.yaml", "state": "applied", "keys": ["logging.level"]},
+            [
+                "last reload at T: accepted: logging.level, taken over by 1 of 2 workers",
+                "overlay /o.yaml: applied: logging.level",
+            ],
+        ),
+        (
+            {
+                "result": "refused",
+                "changed": [],
+                "total": 0,
+                "problems": [{"where": "a:7"}, {"where": "a:9"}],
+            },
+            {"path": "/o.yaml", "state": "absent", "keys": []},
+            ["last reload at T: refused: a:7; a:9", "overlay /o.yaml: absent"],
+        ),
+        (
+            {"result": "accepted", "changed": [], "acked": 2, "total": 2, "problems": []},
+            None,
+            ["last reload at T: accepted: nothing changed, taken over by 2 of 2 workers"],
+        ),
+    ],
+)
+def test_the_last_changes_are_told(tmp_path: Path, reload: Any, overlay: Any, lines: list[str]) -> None:
+    with gateway(Answer({**WELL, "reload": {"at": "T", **reload}, "overlay": overlay})) as server:
+        told = run(tmp_path, server.port).stdout.splitlines()
+    assert told[4:-1] == lines
+
+
 def test_json_has_the_whole_answer(tmp_path: Path) -> None:
     with gateway(Answer(WELL)) as server:
         found = json.loads(run(tmp_path, server.port, "--json").stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ from typer.testing import CliRunner, Result
 
 from airlock.cli.policy import app
 from airlock.core.sealed import load_keys, load_or_create_keys
+from airlock.mcp.strict import canonical
 from airlock.model.entry import Event, Personal
 from airlock.policy.bundle import load_bundle
+from airlock.policy.facts import Facts
 from airlock.policy.input import encode
 from airlock.policy.sample import complete
 from airlock.policy.suite import run_tests
@@ -38,6 +41,7 @@ class House:
         arguments: dict[str, Any],
         *,
         kept: bool = True,
+        facts: Facts | None = None,
         action: str = "tools/call",
         **more: Any,
     ) -> Event:
@@ -45,7 +49,9 @@ class House:
             {"action": action, "subject": {"roles": ["agent"]}, "target": {"server": "files", "name": name},
              "arguments": arguments}
         )  # fmt: skip
-        sealed = load_or_create_keys(self.data).seal("inputs", encode(question)).encode()
+        asked = facts(encode(question)) if facts else encode(question)
+        sealed = load_or_create_keys(self.data).seal("inputs", asked).encode()
+        digest = hashlib.sha256(canonical(arguments)).hexdigest()
         told: dict[str, Any] = {"decision": "allow", "phase": "outcome", **more}
         return Event(
             event_type="call",
@@ -59,7 +65,12 @@ class House:
                 "sensitivity": "medium",
                 "read_only": False,
             },
-            personal=Personal(subject="alice", issuer="https://idp.example", inputs=sealed if kept else None),
+            personal=Personal(
+                subject="alice",
+                issuer="https://idp.example",
+                arguments_digest=digest,
+                inputs=sealed if kept else None,
+            ),
             **told,
         )
 
@@ -112,10 +123,39 @@ def test_without_recorded_inputs_roles_and_tools_are_still_known(house: House, l
 
 
 def test_inputs_of_another_key_are_as_if_they_were_not_recorded(house: House) -> None:
-    house.record(house.call("read", {}))
+    house.record(house.call("read", {"path": "/srv/docs/a.txt"}))
     (house.data / "keys/seal.json").unlink()
     load_or_create_keys(house.data)
     assert load_keys(house.data) is not None
+    assert "not recorded" in house.suggest()["questions"][0]["question"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "paths", "whole"),
+    [
+        ({"path": "/srv/docs/a.txt"}, [("arguments",)], True),
+        ({"path": "/srv/docs/a.txt"}, [("arguments", "path")], True),
+        ({"path": "/srv/docs/a.txt", "mode": "r"}, [("arguments", "path")], False),
+        ({"path": "/srv/docs/a.txt"}, [("subject", "roles")], False),
+        ({}, [("subject", "roles")], True),
+    ],
+)
+def test_what_a_policy_does_not_read_is_known_to_be_missing(
+    house: House, *, arguments: dict[str, Any], paths: list[tuple[str, ...]], whole: bool
+) -> None:
+    house.record(house.call("read", arguments, facts=Facts(paths)))
+    answer = house.suggest()
+    missing = "its arguments were not recorded: any are let through"
+    assert (missing not in [doubt["question"] for doubt in answer["questions"]]) is whole
+    assert '"agent" in input.subject.roles' in answer["files"]["suggested.rego"]
+
+
+def test_what_is_no_question_of_this_version_is_as_if_it_was_not_recorded(house: House) -> None:
+    class Other(Facts):
+        def __call__(self, question: bytes) -> bytes:
+            return b'{"colour": "blue"}'
+
+    house.record(house.call("read", {"path": "x"}, facts=Other([])))
     assert "not recorded" in house.suggest()["questions"][0]["question"]
 
 

@@ -148,6 +148,7 @@ def test_names_are_unique_over_all_tenants(file: Path) -> None:
             "server.trusted_proxies.0: found `10.0.0.1/24`",
         ),
         ("SERVER__TRUSTED_PROXIES", "['::/0']", "server.trusted_proxies.0: ::/0 is everybody"),
+        ("SERVER__METRICS_ALLOW", "['::/0', 'prometheus']", "server.metrics_allow.1: found `prometheus`"),
         ("POLICY__PATH", "/nonexistent/rules", "policy.path: nothing at /nonexistent/rules"),
     ],
 )

@@ -40,11 +40,8 @@ def test_narrowing_by_role_or_client_is_read(tmp_path: Path) -> None:
     assert lists.narrow == (NarrowEntry(clients=("ide",), tags=("a",)),)
 
 
-def test_beside_the_search_no_server_is_called_airlock(tmp_path: Path) -> None:
-    assert problems(tmp_path, "lists: {find_tools: true}\n", "airlock") == [
-        "servers.0.name: airlock is taken"
-    ]
-    assert loaded(tmp_path, "lists: {find_tools: false}\n", "airlock").servers[0].name == "airlock"
+def test_beside_the_gateway_itself_no_server_is_called_airlock(tmp_path: Path) -> None:
+    assert problems(tmp_path, "", "airlock") == ["servers.0.name: airlock is taken"]
 
 
 def test_destinations_name_detectors_and_servers(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 
 from airlock.core.config import ServerSection
+from airlock.edge.hall import Hall
 from airlock.edge.limits import FRAMING, KEEP_ALIVE, UNREAD
 from airlock.edge.server import Server
 from airlock.edge.stream import Conversation
@@ -156,6 +157,17 @@ def test_a_part_of_an_answer_is_a_chunk_and_the_connection_lives_on() -> None:
     assert (answer.count(whole), answer.count(b"x-own: 1")) == (2, 2)
 
 
+@pytest.mark.parametrize("version", [b"0.9", b"1.0", b"2.0"])
+def test_another_version_is_answered_once(version: bytes) -> None:
+    request = GET.replace(b"1.1", version) + b"Connection: keep-alive\r\n\r\n"
+    assert heard(hello, request, GET + LAST).count(b"HTTP/1.1 200") == 1
+
+
+def test_the_body_of_connect_is_no_request() -> None:
+    head = b"CONNECT /x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n"
+    assert heard(hello, head, GET + LAST).count(b"HTTP/1.1 200") == 1
+
+
 def test_http_1_0_knows_the_end_of_parts_by_the_close() -> None:
     async def parts(visit: Visit) -> None:
         visit.say((), b"ab")
@@ -199,6 +211,41 @@ def test_who_waits_to_be_asked_for_a_body_is_asked_once() -> None:
 
 def test_who_is_refused_is_not_asked_for_a_body() -> None:
     assert b"100 Continue" not in heard(hello, post(4, b"Expect: 100-continue", b"Connection: close"))
+
+
+@pytest.mark.parametrize(("body", "waited"), [(b"abcd", 1), (b"", KEEP_ALIVE)])
+def test_who_is_answered_early_may_send_the_rest(body: bytes, waited: float) -> None:
+    async def scenario(connect: Connect, _http: Server) -> float:
+        reader, writer = await connect()
+        writer.write(post(4, b"Connection: close"))
+        await reader.readuntil(b"hello")
+        begun = now()
+        closed = asyncio.create_task(reader.read())
+        await asyncio.sleep(1)
+        writer.write(body)
+        assert not closed.done()
+        assert await closed == b""
+        writer.close()
+        return round(now() - begun)
+
+    assert serving(hello, scenario) == waited
+
+
+def test_a_malformed_body_is_nothing_to_who_has_its_answer() -> None:
+    head = b"POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert heard(hello, head, b"nonsense\r\n").endswith(b"hello")
+
+
+def test_a_line_behind_a_large_last_body_costs_nobody_the_answer() -> None:
+    async def late(visit: Visit) -> None:
+        while await visit.piece():
+            pass
+        await asyncio.sleep(2)
+        visit.answer(200, (), b"hello")
+
+    half = b"x" * FRAMING
+    head = post(2 * FRAMING, b"Connection: close")
+    assert heard(late, head, half, half, b"\r\n").endswith(b"hello")
 
 
 def test_a_malformed_body_is_400_where_no_answer_began() -> None:
@@ -459,6 +506,29 @@ def drained(application: Application, *pieces: bytes) -> tuple[float, bytes]:
 def test_who_asks_for_nothing_is_closed_when_draining_begins() -> None:
     assert drained(hello) == (0.0, b"")
     assert drained(hello, GET + b"\r\n") == (0.0, b"lo")
+
+
+def test_who_comes_when_draining_has_begun_is_asked_to_leave() -> None:
+    class Guest:
+        asked = 0
+
+        def shut(self) -> None:
+            self.asked += 1
+
+        end = shut
+
+    hall, early, late = Hall(hello, max_connections=3), Guest(), Guest()
+    hall.enter(early)
+    assert early.asked == 0
+    hall.drain()
+    hall.enter(late)
+    assert (early.asked, late.asked) == (1, 1)
+    for guest in (early, late):
+        hall.part(guest)
+    assert (hall.empty.is_set(), hall.deserted.is_set()) == (True, False)
+    for guest in (early, late):
+        hall.leave(guest)
+    assert hall.deserted.is_set()
 
 
 def test_what_has_arrived_is_answered_before_the_end() -> None:

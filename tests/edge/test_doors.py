@@ -27,6 +27,10 @@ def fields(*hosts: str, origins: tuple[str, ...] = ()) -> Fields:
     ]
 
 
+def coded(*codings: str) -> Fields:
+    return [*fields("localhost"), *((b"transfer-encoding", coding.encode()) for coding in codings)]
+
+
 def refused(doors: Doors, headers: Fields) -> tuple[int, str] | None:
     try:
         doors.check(headers)
@@ -115,6 +119,18 @@ def test_a_loopback_gateway_is_reached_by_every_name_of_this_machine(host: str) 
 )
 def test_a_missing_doubled_or_foreign_host_is_refused(doors: Doors, hosts: tuple[str, ...]) -> None:
     assert refused(doors, fields(*hosts)) == (421, "host_not_allowed")
+
+
+@pytest.mark.parametrize(
+    "codings", [("gzip, chunked",), (", chunked",), ("identity", "chunked"), ("chunked", "chunked")]
+)
+def test_a_body_that_others_may_read_in_another_way_is_refused(codings: tuple[str, ...]) -> None:
+    assert refused(LOCAL, coded(*codings)) == (501, "transfer_coding")
+
+
+@pytest.mark.parametrize("coding", ["chunked", "Chunked"])
+def test_chunks_are_a_body(coding: str) -> None:
+    assert LOCAL.check(coded(coding)) == ()
 
 
 @pytest.mark.parametrize(

@@ -43,11 +43,11 @@ class Site:
         self.tls = EdgeTls(cert_file=str(cert_file), key_file=str(key_file))
         self.trusting = ssl.create_default_context(cafile=str(self.authority.file))
 
-    def serving(self, scenario: Callable[[int], Awaitable[T]]) -> T:
+    def serving(self, scenario: Callable[[int], Awaitable[T]], *, most: int = 1000) -> T:
         """Run the server and a scenario against its port, in the time of the test."""
-        return travel(self._serving(scenario), sockets=True)
+        return travel(self._serving(scenario, most), sockets=True)
 
-    async def _serving(self, scenario: Callable[[int], Awaitable[T]]) -> T:
+    async def _serving(self, scenario: Callable[[int], Awaitable[T]], most: int) -> T:
         application = Application(
             routes=(Route(method="GET", path="/echo", auth="none", handler=echo),),
             doors=Doors(host="127.0.0.1", public_url=PUBLIC, hosts=(), origins=()),
@@ -60,7 +60,7 @@ class Site:
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         renewed = certificates.edge_renewed(self.tls)
-        http = Server(application, ServerSection(drain=1), renewed.context)
+        http = Server(application, ServerSection(drain=1, max_connections=most), renewed.context)
         async with asyncio.TaskGroup() as group:
             group.create_task(http.serve(sockets=[listener]))
             found = await scenario(port)
@@ -87,6 +87,31 @@ def test_a_request_over_tls_is_answered(tmp_path: Path) -> None:
     heard = site.serving(scenario)
     assert heard.startswith(b"HTTP/1.1 200")
     assert heard.endswith(b"/echo")
+
+
+def test_who_takes_no_leave_takes_nobodys_place(tmp_path: Path) -> None:
+    """As clients do that keep a connection for later and look at it only then."""
+    site = Site(tmp_path)
+
+    async def connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection(
+            "127.0.0.1", port, ssl=site.trusting, server_hostname="localhost"
+        )
+
+    async def scenario(port: int) -> bytes:
+        _, absent = await connect(port)
+        reader, writer = await connect(port)
+        assert isinstance(absent.transport, asyncio.ReadTransport)
+        absent.transport.pause_reading()
+        absent.write(GET)
+        await asyncio.sleep(1)
+        writer.write(GET)
+        heard = await reader.read()
+        for each in (absent, writer):
+            each.transport.abort()
+        return heard
+
+    assert site.serving(scenario, most=2).startswith(b"HTTP/1.1 200")
 
 
 def test_who_does_not_shake_hands_is_cut_off(tmp_path: Path) -> None:

@@ -48,6 +48,7 @@ from airlock.model.call import (
     Allowed,
     Authenticated,
     Client,
+    Cut,
     Findings,
     Identified,
     Inbound,
@@ -94,6 +95,9 @@ class Lines:
 
     def __init__(self) -> None:
         self.lines: list[dict[str, Any]] = []
+
+    def debug(self, event: str, **fields: object) -> None:
+        self.lines.append({"level": "debug", "event": event, **fields})
 
     def info(self, event: str, **fields: object) -> None:
         self.lines.append({"level": "info", "event": event, **fields})
@@ -167,6 +171,7 @@ class FakeEngine:
     revision = REVISION
 
     def __init__(self, answer: Callable[[dict[str, Any]], Any] | None = None) -> None:
+        self.facts: Cut | None = None
         self.asked: list[dict[str, Any]] = []
         self.answer: Callable[[dict[str, Any]], Any] = answer or yes
 
@@ -174,6 +179,9 @@ class FakeEngine:
         asked = msgspec.json.decode(question)
         self.asked.append(asked)
         return self.answer(asked)
+
+    def trouble(self) -> str:
+        return ""
 
 
 class FakeUpstream:
@@ -386,7 +394,7 @@ class House:
             clock=self.clock,
             sealer=sealer(),
             intent="all" if intent == "all" else "effects",
-            inputs="full",
+            inputs="footprint",
             all_requests=all_requests,
             redactors=self.redactors,
             announce=lambda found, tool, request_id: self.announced.append((found, tool, request_id)),

@@ -20,6 +20,7 @@ from airlock.model.call import Reply, Routed
 from airlock.model.decision import Approval, Decision, Obligations
 from airlock.model.server import PinState, RegisteredServer
 from airlock.model.upstream import Notify, UpstreamAnswer, UpstreamRequest
+from airlock.policy.facts import Facts
 from tests.gateway.parts import (
     NOW,
     PUBLIC,
@@ -36,6 +37,7 @@ from tests.gateway.parts import (
     redact_response,
     registered,
     routed,
+    sealer,
     snapshot,
 )
 
@@ -99,6 +101,22 @@ def test_the_record_says_what_would_have_been_refused(tmp_path: Path) -> None:
     intent, outcome = house.log.events
     assert (outcome.decision, outcome.reason) == ("allow", "observed")
     assert outcome.metadata["would_deny"] == intent.metadata["would_deny"] == "policy_denied: not_today"
+
+
+def test_of_what_is_observed_the_whole_question_is_kept(tmp_path: Path) -> None:
+    house = Observing(tmp_path)
+    house.engine.facts = Facts([])
+    house.call()
+    house.clock.seconds += 60
+    house.engine.answer = lambda _: Decision(allow=True, reason="yes")
+    house.call()
+    observed, enforced = (
+        msgspec.json.decode(sealer().open("inputs", row.personal.inputs.decode()))
+        for row in house.log.deciding()
+        if row.personal.inputs is not None
+    )
+    assert observed["arguments"] == {"text": "x"}
+    assert enforced == {"subject": {"tenant": "acme"}}
 
 
 def test_what_policy_allows_is_not_marked(tmp_path: Path) -> None:
@@ -202,6 +220,7 @@ class Refusing:
     """Policy with one answer."""
 
     revision = "f" * 64
+    facts = None
 
     def __init__(self, answer: Decision) -> None:
         self._answer = answer
@@ -209,6 +228,9 @@ class Refusing:
     def decide(self, question: bytes) -> Decision:
         del question
         return self._answer
+
+    def trouble(self) -> str:
+        return ""
 
 
 @pytest.mark.parametrize(("mode", "seen"), [("observe", True), ("enforce", False)])

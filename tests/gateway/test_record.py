@@ -31,6 +31,7 @@ from airlock.model.call import Admitted, Authenticated, Findings, Identified, Re
 from airlock.model.decision import Obligations
 from airlock.model.entry import Event, Personal
 from airlock.model.principal import Principal
+from airlock.policy.facts import Facts
 from tests.gateway.parts import (
     MODERN_CLIENT,
     NOW,
@@ -361,6 +362,27 @@ def test_the_question_is_kept_sealed_where_that_is_configured(inputs: str, kept:
         assert sealer().open("inputs", personal.inputs.decode()) == b"{}"
     else:
         assert personal.inputs is None
+
+
+@pytest.mark.parametrize(
+    ("inputs", "proved", "kept"),
+    [
+        ("footprint", True, b'{"subject":{"tenant":"acme"},"phase":"call"}'),
+        ("footprint", False, None),
+        ("full", True, None),
+    ],
+)
+def test_of_the_question_is_kept_what_policy_can_read(inputs: str, proved: bool, kept: bytes | None) -> None:
+    desk = Desk(inputs=inputs)
+    question = b'{"phase":"call","subject":{"tenant":"acme","id":"alice"}}'
+    facts = Facts([("phase",)]) if proved else None
+    call = redacted(msgspec.structs.replace(allowed(), question=question, facts=facts))
+    asyncio.run(desk.record.seal(call, REPLY))
+    personal = desk.log.events[0].personal
+    assert personal.inputs is not None
+    opened = sealer().open("inputs", personal.inputs.decode())
+    assert msgspec.json.decode(opened) == msgspec.json.decode(kept or question)
+    assert personal.input_digest == hashlib.sha256(opened).hexdigest()
 
 
 def test_the_rows_of_one_call_share_its_id(tmp_path: Path) -> None:

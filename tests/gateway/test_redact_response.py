@@ -82,6 +82,8 @@ CHANNELS: dict[str, Callable[[str], dict[str, Any]]] = {
             {"type": "image", "mimeType": "image/png", "data": base64.b64encode(secret.encode()).decode()}
         ]
     },
+    "type of a block": lambda secret: {"content": [{"type": f"x {secret}", "text": "x"}]},
+    "type of one of many": lambda secret: {"content": [text("x"), {"type": f"x {secret}", "text": "x"}]},
     "annotation": lambda secret: {"content": [text("x", annotations={"note": secret})]},
     "meta": lambda secret: {"content": [], "_meta": {"note": f"x {secret}"}},
     "own field": lambda secret: {"content": [], "note": f"x {secret}"},

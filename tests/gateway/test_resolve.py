@@ -81,7 +81,10 @@ def test_a_state_that_nobody_issued_is_refused() -> None:
 
 def test_visible_servers_come_in_order_and_only_those_of_the_tenant() -> None:
     at = snapshot(registered("zeta"), registered("alpha", definition("b")), THEIRS)
-    assert [one.entry.name for one in visible_servers(at, "acme", "")] == ["alpha", "zeta"]
-    assert [one.entry.name for one in visible_servers(at, "other", "theirs")] == ["theirs"]
-    assert visible_servers(at, "acme", "theirs") == []
-    assert visible_servers(at, "acme", "nobody") == []
+
+    def seen(route: str = "") -> list[str]:
+        return [one.entry.name for one in visible_servers(authenticated(at=at, server=route))]
+
+    assert seen() == ["alpha", "zeta"]
+    assert seen("theirs") == []
+    assert seen("nobody") == []

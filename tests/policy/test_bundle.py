@@ -45,7 +45,7 @@ def member(name: str, text: bytes = REGO, kind: bytes = tarfile.REGTYPE) -> tupl
 def test_without_a_path_it_is_the_starter_policy() -> None:
     bundle = load_bundle(None)
     assert bundle.origin == "starter"
-    assert list(bundle.files) == ["starter.decisions.jsonl", "starter.rego", "starter_test.rego"]
+    assert list(bundle.files) == ["starter.decisions.jsonl", "starter.rego"]
 
 
 def test_a_directory_and_its_archive_are_one_revision(tmp_path: Path) -> None:
@@ -213,3 +213,39 @@ def test_data_is_mounted_under_the_names_of_its_directories() -> None:
 def test_data_that_is_none_is_refused(data: dict[str, bytes], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         Bundle.of({"a.rego": REGO, **data}, origin="t").data()
+
+
+TESTED = b"""package airlock
+
+allow if input.x
+
+test_x if {
+	allow with input as {"x": true}
+}
+
+test_y if {
+	not allow
+}
+"""
+
+
+def test_tests_in_a_module_are_no_part_of_what_decides() -> None:
+    bundle = Bundle.of({"a.rego": TESTED}, origin="x")
+    decides = bundle.modules["a.rego"]
+    assert decides.split() == b"package airlock allow if input.x".split()
+    assert decides.count(b"\n") == TESTED.count(b"\n"), "lines keep their numbers"
+    assert bundle.test_modules == {"a.rego": TESTED}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"package airlock\nallow if true\n",
+        b"package airlock\nx := `\ntest_x if {\n\ttrue\n}\n`\n",
+        b"package airlock\ntest_x if input.x with input as {}\n",
+        b"package airlock\n test_x if {\n\ttrue\n}\n",
+    ],
+)
+def test_what_is_no_test_stays(text: bytes) -> None:
+    bundle = Bundle.of({"a.rego": text}, origin="x")
+    assert (bundle.modules, bundle.test_modules) == ({"a.rego": text}, {})

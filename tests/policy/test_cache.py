@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from airlock.core.errors import PolicyFault
 from airlock.model.decision import Decision, PolicyInput
 from airlock.policy.bundle import Bundle
-from airlock.policy.cache import TENANT, DecisionCache
+from airlock.policy.cache import DecisionCache
 from airlock.policy.embedded import EmbeddedEngine
+from airlock.policy.facts import TENANT
 from airlock.policy.footprint import Names
 from airlock.policy.input import encode
 from airlock.policy.sample import complete
@@ -309,6 +310,26 @@ def test_a_fault_is_not_remembered() -> None:
     pair = Pair(bundle('decision := {"allow": true, "reason": upper(input.arguments.x)}'))
     assert [ask(pair, arguments={"x": 3}) for _ in range(2)] == ["policy_error"] * 2
     assert pair.asked == [False, False]
+
+
+class Troubled(EmbeddedEngine):
+    """An engine in the trouble that a test says."""
+
+    said = ""
+
+    def trouble(self) -> str:
+        return self.said
+
+
+def test_nothing_is_remembered_of_an_engine_in_trouble() -> None:
+    hits: list[bool] = []
+    engine = Troubled(shipped("starter"))
+    cache = DecisionCache(engine, paths=engine.footprint.paths, ttl=60.0, size=9, counted=hits.append)
+    asked = encode(complete({}))
+    for engine.said in ("", "", "it panics", ""):
+        assert cache.trouble() == engine.said
+        cache.decide(asked)
+    assert hits == [False, True, False, True]
 
 
 DEEP = b'{"arguments": {"unread": %s}}'

@@ -190,6 +190,18 @@ def test_an_engine_that_cannot_be_restarted_denies(why: str) -> None:
     assert engine.decide(CALM).allow
 
 
+def test_an_engine_that_panics_whatever_it_is_asked_is_in_trouble_until_it_answers() -> None:
+    engine, _ = trapped(real_panic(), real_panic())
+    assert [engine.trouble() for _ in range(2)] != ["", ""]
+    assert engine.trouble() == ""
+
+
+@pytest.mark.parametrize("policy", [FRAGILE, shipped("starter")])
+def test_a_policy_without_an_answer_to_the_empty_question_is_no_trouble(policy: Bundle) -> None:
+    engine = EmbeddedEngine(policy)
+    assert engine.trouble() == ""
+
+
 def test_a_slow_evaluation_is_reported() -> None:
     reported: list[float] = []
     EmbeddedEngine(shipped("starter"), clock=Time(0.006), on_slow=reported.append).decide(CALM)

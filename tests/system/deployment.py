@@ -94,7 +94,7 @@ class Deployment:
         self.data = folder / "data"
         self.log = folder / "gateway.log"
         self.config = folder / "airlock.yaml"
-        own = {"port": self.port, "workers": workers, "public_url": self.url}
+        own = {"port": self.port, "workers": workers, "public_url": self.url, "debug_port": 0}
         sections["server"] = {**own, **sections.get("server", {})}
         sections.setdefault("rate_limiting", AMPLE)
         self.sections: dict[str, Any] = {"data_dir": "data", **sections, "servers": list(servers)}
@@ -102,6 +102,8 @@ class Deployment:
         self.process: subprocess.Popen[bytes] | None = None
         self.expected = "ok"
         """State of the upstreams to wait for at the start."""
+        self.environment: dict[str, str] = {}
+        """Variables that the gateway is started with, beside ours."""
 
     def write(self) -> None:
         self.config.write_text(yaml.safe_dump(self.sections, sort_keys=False))
@@ -127,7 +129,11 @@ class Deployment:
         command = [sys.executable, "-m", "airlock.cli", "serve", "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **self.environment},
             )
 
     def wait_ready(self, *, state: str = "ok") -> None:

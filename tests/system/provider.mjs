@@ -2,19 +2,23 @@
 // the test changes what it says. Started by provider.py, which writes the first state to standard input;
 // the end of standard input ends this program.
 //
-// argv: file of the library, port.
+// argv: file of the library, port, address.
 
 import http from 'node:http'
 import https from 'node:https'
 import readline from 'node:readline'
 import { pathToFileURL } from 'node:url'
 
-const [library, port] = process.argv.slice(2)
+const [library, port, address] = process.argv.slice(2)
 const { Provider } = await import(pathToFileURL(library))
 
 let state
 let serve
 const seen = {}
+
+// What it signs, and the dates of its answers, are off by `skew` seconds.
+const now = Date.now
+Date.now = () => now() + (state?.skew ?? 0) * 1000
 
 const extra = (accountId) => state.accounts[accountId]?.claims ?? {}
 
@@ -166,6 +170,7 @@ async function handle(request, response) {
     return
   }
   seen[path] = (seen[path] ?? 0) + 1
+  response.setHeader('date', new Date(Date.now()).toUTCString())
   if (state.lies[path]) return lie(state.lies[path], response)
   twist(path, request, response)
   return serve(request, response)
@@ -180,6 +185,6 @@ lines.once('line', (line) => {
     response.destroy()
   })
   const server = state.tls ? https.createServer(state.tls, answer) : http.createServer(answer)
-  server.listen(Number(port), '127.0.0.1', () => console.log('listening'))
+  server.listen(Number(port), address, () => console.log('listening'))
 })
 lines.once('close', () => process.exit(0))

@@ -64,7 +64,8 @@ PEOPLE = {
 
 class Provider:
     """`with Provider() as provider:`. `resources` are the audiences that tokens may be asked for; the first
-    one is meant where a client names none. `tls`: PEM texts `cert` and `key`."""
+    one is meant where a client names none. `tls`: PEM texts `cert` and `key`. `issuer`: the name by which
+    it is known where that is not its address. `environment`: further variables of its process."""
 
     def __init__(
         self,
@@ -76,17 +77,24 @@ class Provider:
         ttl: int = 300,
         registration: bool = False,
         tls: Mapping[str, str] | None = None,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        issuer: str = "",
+        environment: Mapping[str, str] = {},
     ) -> None:
         with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
+            probe.bind((address, port))
             self.port: int = probe.getsockname()[1]
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+        self.address = address
+        self.url = f"{'https' if tls else 'http'}://{address}:{self.port}"
+        self.issuer = issuer or self.url
         self.keys = [_key()]
         """The first one signs."""
         self._tls = tls
+        self._environment = {"PATH": "/usr/bin:/bin", **environment}
         self._process: subprocess.Popen[str] | None = None
         self._state: dict[str, Any] = {
-            "issuer": self.url,
+            "issuer": self.issuer,
             "algorithm": ALGORITHM,
             "clients": list(clients),
             "accounts": dict(accounts),
@@ -97,6 +105,7 @@ class Provider:
             "tls": tls,
             "lies": {},
             "discovery": None,
+            "skew": 0,
         }
 
     def __enter__(self) -> Self:
@@ -109,11 +118,11 @@ class Provider:
     def start(self) -> None:
         """Start on the port of the first time, and wait until it answers."""
         process = subprocess.Popen(
-            [str(NODE), str(PROGRAM), str(LIBRARY), str(self.port)],
+            [str(NODE), str(PROGRAM), str(LIBRARY), str(self.port), self.address],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={"PATH": "/usr/bin:/bin"},
+            env=self._environment,
         )
         self._process = process
         assert process.stdin is not None
@@ -157,8 +166,10 @@ class Provider:
         self.change(lies={}, discovery=None)
 
     def change(self, **state: Any) -> None:
-        """Exchange parts of the state: `clients accounts resources scopes ttl lies discovery redirect_iss`.
+        """Exchange parts of the state: `clients accounts resources scopes ttl lies discovery skew`, and
+        `redirect_iss`.
 
+        `skew`: its clock is wrong by so many seconds.
         `redirect_iss` is the `iss` of authorization responses (RFC 9207); None leaves it out.
         """
         self._state.update(state)
@@ -176,11 +187,11 @@ class Provider:
         """
         key = claims.pop("key", self.keys[0])
         assert isinstance(key, ECKey)
-        now = int(SYSTEM.wall())
+        now = int(SYSTEM.wall()) + self._state["skew"]
         header: dict[str, Any] = {"alg": ALGORITHM, "kid": key.kid, "typ": "at+jwt"}
         header.update({name: claims.pop(name) for name in ("alg", "kid", "typ") if name in claims})
         said: dict[str, object] = {
-            "iss": self.url,
+            "iss": self.issuer,
             "sub": subject,
             "aud": audience if isinstance(audience, str) else list(audience),
             "iat": now,
@@ -206,6 +217,9 @@ class Provider:
         context = None
         if self._tls is not None:
             context = ssl.create_default_context(cadata=self._tls["cert"])
+            context.verify_flags |= (
+                ssl.VERIFY_X509_PARTIAL_CHAIN
+            )  # its own certificate, whoever vouches for it
             context.check_hostname = False
         request = urllib.request.Request(f"{self.url}/control", body)  # noqa: S310 - our own loopback port
         with urllib.request.urlopen(request, timeout=30, context=context) as answer:  # noqa: S310

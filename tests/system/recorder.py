@@ -45,6 +45,7 @@ class Recorder:
         modern: bool = True,
         tools: Mapping[str, dict[str, Any]] | None = None,
         tls: ssl.SSLContext | None = None,
+        host: str = "127.0.0.1",
     ) -> None:
         self.modern = modern
         self.seen: list[Seen] = []
@@ -81,11 +82,11 @@ class Recorder:
             def log_message(self, format: str, *args: object) -> None:
                 """Quiet."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
         self._server.daemon_threads = True
         if tls is not None:
             self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_address[1]}/mcp"
+        self.url = f"{'https' if tls else 'http'}://{host}:{self._server.server_address[1]}/mcp"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
 
     def __enter__(self) -> Self:

@@ -51,7 +51,7 @@ def gateway(
     ]
     # Numbers made at random look like those of cards now and then, and the record holds none of these.
     folder = tmp_path_factory.mktemp("invariants")
-    with Deployment(folder, servers, redaction={"detectors": []}) as deployment:
+    with Deployment(folder, servers, redaction={"detectors": []}, audit={"inputs": "full"}) as deployment:
         yield deployment
 
 

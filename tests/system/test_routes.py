@@ -12,11 +12,14 @@ from airlock.api.door import Door
 from airlock.api.health import HealthApi
 from airlock.api.leasing import Leasing
 from airlock.api.metrics import MetricsApi
+from airlock.api.overrides import OverridesApi
 from airlock.api.policy import PolicyApi, World
+from airlock.api.reload import ReloadApi
 from airlock.api.status import StatusApi
 from airlock.app.doors import routes
 from airlock.app.management import behind
 from airlock.core.clock import SYSTEM
+from airlock.core.config import Config
 from airlock.edge.endpoint import Endpoint
 from airlock.edge.routes import Route
 from airlock.model.health import Health
@@ -53,11 +56,13 @@ TABLE: tuple[Route, ...] = routes(
             Door(identify=_nothing, permit=_nobody, turned=_nothing, public_url="http://localhost"),
             cast("Leasing", None),
             PolicyApi(world=World(), active=str),
+            OverridesApi(leasing=cast("Leasing", None), base=Config, overlay=lambda: None, clock=SYSTEM),
             SYSTEM,
         ),
         status=StatusApi(
             world=World(), store=cast("Store", None), current=cast("Current", None), clock=SYSTEM
         ),
+        reload=ReloadApi(reload=_nothing, world=World()),
     ),
     public_url="http://localhost",
     issuers=("http://localhost",),
@@ -77,6 +82,10 @@ DECLARED = {
     ("DELETE", "/mcp/{server}", "bearer"),
     ("GET", "/admin/status", "admin"),
     ("GET", "/admin/policy/status", "admin"),
+    ("POST", "/admin/policy/reload", "admin"),
+    ("POST", "/admin/overrides", "admin"),
+    ("GET", "/admin/overrides", "admin"),
+    ("DELETE", "/admin/overrides/{key}", "admin"),
     ("GET", "/admin/routes", "admin"),
     ("POST", "/admin/security/block", "admin"),
     ("GET", "/admin/security/blocks", "admin"),
@@ -101,7 +110,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 def at(path: str, server: str = "low") -> str:
-    return path.replace("{server}", server).replace("{id}", "nothing")
+    return path.replace("{server}", server).replace("{id}", "nothing").replace("{key}", "nothing")
 
 
 def test_the_table_is_the_reviewed_one() -> None:

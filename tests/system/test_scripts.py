@@ -64,6 +64,28 @@ def script(gateway: Deployment, name: str, **variables: str) -> tuple[int, str, 
     return done.returncode, done.stdout, done.stderr
 
 
+def native(gateway: Deployment, name: str, **variables: str) -> tuple[int, dict[str, Any]]:
+    """Exit code and answer of `airlock verify NAME --json`."""
+    usual = {
+        "AIRLOCK_URL": gateway.url,
+        "TEST_TOKEN": gateway.token("synthetic", roles=["viewer"]),
+        "ADMIN_TOKEN": gateway.token("olga", roles=["admin"]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "airlock.cli", "verify", name, "--json", "--config", gateway.config],
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+        env={**os.environ, **usual, **variables},
+    )
+    return done.returncode, json.loads(done.stdout)
+
+
+def results(answer: dict[str, Any], result: str) -> dict[str, str]:
+    return {check["check"]: check["observed"] for check in answer["checks"] if check["result"] == result}
+
+
 def failed(output: str) -> dict[str, str]:
     """What was observed, by the check that failed; the last where one failed twice."""
     return dict(re.findall(r"^FAIL ([a-z_0-9]+): (.+)$", output, re.MULTILINE))
@@ -77,9 +99,47 @@ def test_the_way_of_a_call_through_a_gateway_that_works(gateway: Deployment) -> 
     code, output, errors = script(gateway, "e2e")
     assert (code, failed(output), errors) == (0, {}, ""), output
     assert passed(output) == {
-        "live", "ready", "tools_list", "call", "forbidden_tool", "forbidden_row", "canary", "audit_row",
-        "audit_verify",
+        "live", "ready", "upstreams", "tools_list", "call", "forbidden_tool", "forbidden_row", "canary",
+        "audit_row", "audit_verify",
     }  # fmt: skip
+
+
+def test_the_native_command_gives_the_same_answer_and_its_rows_say_what_they_are(gateway: Deployment) -> None:
+    code, answer = native(gateway, "e2e")
+    assert (code, answer["exit"], results(answer, "fail")) == (0, 0, {})
+    chain, seq, *_ = results(answer, "ok")["audit_row"].split()
+    with closing(sqlite3.connect(gateway.data / "audit.db", timeout=30)) as db:
+        ask = (
+            "SELECT resource, json_extract(metadata, '$.synthetic') FROM audit_log"
+            " WHERE chain_uid = ? AND seq = ?"
+        )
+        assert db.execute(ask, (chain, int(seq))).fetchone() == ("mcp://airlock/echo", 1)
+
+
+def test_what_could_not_be_tried_is_three(gateway: Deployment) -> None:
+    code, answer = native(gateway, "security", ADMIN_TOKEN=gateway.token("synthetic", roles=["viewer"]))
+    assert (code, answer["exit"], results(answer, "fail")) == (3, 3, {})
+    assert set(results(answer, "untried")) == {"routes"}
+
+
+def test_another_subject_is_checked_by_the_tools_of_a_server(gateway: Deployment) -> None:
+    token = gateway.token("probe", roles=["viewer"])
+    code, answer = native(gateway, "e2e", TEST_TOKEN=token, TEST_SUBJECT="probe")
+    assert (code, results(answer, "fail"), results(answer, "untried")) == (0, {}, {})
+    good = results(answer, "ok")
+    assert good["call"] == "low__echo answered"
+    assert good["forbidden_tool"].startswith("high__echo: ")
+
+
+def test_a_policy_that_refuses_nothing_is_found(gateway: Deployment) -> None:
+    code, answer = native(gateway, "e2e", TEST_TOKEN=gateway.token("synthetic", roles=["admin"]))
+    assert code == 1
+    assert results(answer, "fail")["forbidden_tool"].startswith("airlock__guarded was not refused: HTTP 200")
+
+
+def test_nobody_else_finds_the_tool_of_the_checks(gateway: Deployment) -> None:
+    answer = gateway.call("airlock__echo", {"text": "x"}, gateway.token("alice"))
+    assert answer.json["error"]["message"] == "Unknown tool: airlock__echo"
 
 
 def test_the_doors_of_a_gateway_that_works(gateway: Deployment) -> None:
@@ -101,7 +161,7 @@ def test_a_gateway_that_is_fast_enough(gateway: Deployment) -> None:
         if run[0] == 0:
             break
     assert run[0] == 0, run
-    assert "30 calls of low__echo" in run[1]
+    assert "30 calls of airlock__echo" in run[1]
     assert re.search(r"^p50 [0-9.]+ ms, p95 [0-9.]+ ms, p99 [0-9.]+ ms", run[1], re.MULTILINE)
 
 
@@ -129,7 +189,7 @@ def test_a_quick_refusal_is_no_quick_answer(gateway: Deployment) -> None:
 def test_a_server_that_fails_is_found(gateway: Deployment, upstream: Recorder) -> None:
     upstream.errors["echo"] = {"code": -32000, "message": "out of order"}
     try:
-        code, output, _ = script(gateway, "e2e", FORBIDDEN_TOOL="low__nothing")
+        code, output, _ = script(gateway, "e2e", TEST_TOOL="low__echo", FORBIDDEN_TOOL="low__nothing")
     finally:
         del upstream.errors["echo"]
     assert code == 1
@@ -237,7 +297,9 @@ def test_where_nothing_listens_it_does_not_live(gateway: Deployment) -> None:
         ("e2e", {"TEST_TOKEN": "x"}, "no signed token of three parts"),
         ("e2e", {"TEST_SUBJECT": "alice"}, "speaks for synthetic, not for alice"),
         ("performance", {"RATE": "51"}, "at most 50 calls a second"),
-        ("performance", {"DURATION_S": "soon"}, "invalid positive value: 'soon'"),
+        ("performance", {"DURATION_S": "soon"}, "DURATION_S is no positive number: soon"),
+        ("performance", {"AIRLOCK_URL": "localhost:8080"}, "AIRLOCK_URL is no address of a gateway"),
+        ("e2e", {"TEST_ARGUMENTS": "text"}, "TEST_ARGUMENTS is no JSON object"),
     ],
 )
 def test_what_cannot_run_says_why(
@@ -250,11 +312,18 @@ def test_what_cannot_run_says_why(
 
 def test_what_is_not_tried_is_not_called_good(gateway: Deployment) -> None:
     """No log to read, no tool that only an administrator sees."""
-    nobody = gateway.token("synthetic", roles=["viewer"])
-    code, output, errors = script(gateway, "e2e", ADMIN_TOKEN=nobody, AIRLOCK_CONFIG="/nonexistent.yaml")
+    nobody = gateway.token("probe", roles=["viewer"])
+    code, output, errors = script(
+        gateway,
+        "e2e",
+        TEST_SUBJECT="probe",
+        TEST_TOKEN=nobody,
+        ADMIN_TOKEN=nobody,
+        AIRLOCK_CONFIG="/nonexistent.yaml",
+    )
     assert (code, failed(output)) == (2, {})
     assert "name a tool in FORBIDDEN_TOOL" in errors
-    assert "could not run audit_row: airlock audit: /nonexistent.yaml" in errors
+    assert "could not run audit_row: /nonexistent.yaml" in errors
     assert "could not run canary" in errors
 
 

@@ -28,6 +28,7 @@ from tests.upstream.http_parts import (
     HandClock,
     McpServer,
     RawServer,
+    Seen,
     call,
     event,
     http,
@@ -107,6 +108,51 @@ def test_a_connection_is_not_reused_after_that(answer: bytes) -> None:
             assert (await asked(connections)).status == 200
             assert (await asked(connections)).status == 200
             assert server.opened == 2
+
+    run(story())
+
+
+def test_a_server_that_hangs_up_behind_an_answer_is_asked_over_a_connection_of_its_own() -> None:
+    async def story() -> None:
+        clock = HandClock()
+        hasty = True
+
+        async def handler(_: Seen, writer: asyncio.StreamWriter) -> None:
+            writer.write(http(200, b"{}"))
+            if hasty:
+                writer.close()
+
+        async with RawServer(handler) as server:
+            connections = pool_of(server, clock=clock)
+            await asked(connections, clock=clock)
+            await until(lambda: connections.size == 0)
+            hasty = False
+            for _ in range(2):
+                await asked(connections, clock=clock)
+            assert server.opened == 3
+            clock.now += pool.HASTY
+            for _ in range(2):
+                await asked(connections, clock=clock)
+            assert server.opened == 4
+
+    run(story())
+
+
+def test_the_idle_connections_to_a_hasty_server_are_given_up() -> None:
+    async def story() -> None:
+        async with RawServer(writes(http(200, b"{}"))) as server:
+            connections = pool_of(server)
+            taken = [await connections.connect(SYSTEM.monotonic() + 5) for _ in range(2)]
+            for each in taken:
+                exchange = Exchange(each)
+                each.send(
+                    b"GET / HTTP/1.1\r\n\r\n", exchange, first_byte=5, idle=5, deadline=SYSTEM.monotonic() + 5
+                )
+                while await exchange.next() is not None:
+                    pass
+            taken[0].hasty = True
+            server.writers[0].close()
+            await until(lambda: connections.size == 0)
 
     run(story())
 

@@ -37,7 +37,7 @@ STEP = 0.02
 
 NO_REASON = "no reason given"
 
-_HTTP = {"lease_unknown": 404, "lease_ended": 409, "irreversible": 409}
+_HTTP = {"lease_unknown": 404, "lease_ended": 409, "irreversible": 409, "setting_held": 409}
 """Status of what is unfit by its word; everything else is 422."""
 
 _Given = TypeVar("_Given")
@@ -106,20 +106,22 @@ class Leasing:
         Raises `Rejected` with the word of what is unfit.
         """
         for each in wanted:  # 1
-            fit(lambda each=each: guards.lock_out(each.selector, request.source_ip, self._proxies))
+            self.harmless(request, each.selector)
         given = await asyncio.to_thread(self._given, wanted, admin)  # 2
         return await self._enforced(given)
 
+    def harmless(self, request: HttpRequest, selector: Selector) -> None:
+        """Raise `Rejected` where a lease would lock out whoever asks, or everybody."""
+        fit(lambda: guards.lock_out(selector, request.source_ip, self._proxies))
+
     async def take_back(self, admin: Principal, lease: str, reason: str) -> Outcome:
         """Release a lease. Raises `Rejected`: 404 `lease_unknown`, 409 `lease_ended` or `irreversible`."""
-        ended = await asyncio.to_thread(
-            lambda: fit(
-                lambda: leases.release(
-                    self._store, id=lease, actor=actor(admin), reason=reason, now=self._clock.wall()
-                )
-            )
-        )
-        return await self._enforced([ended])
+        return await self.take_back_all(admin, [lease], reason)
+
+    async def take_back_all(self, admin: Principal, several: Sequence[str], reason: str) -> Outcome:
+        """Release several leases, at least one, or none of them. Raises as `take_back` does."""
+        ended = await asyncio.to_thread(lambda: fit(lambda: self._released(admin, several, reason)))
+        return await self._enforced(ended)
 
     async def listing(self, *, include_ended: bool, action: Action | None = None) -> list[Lease]:
         """Leases in force, or all of them, the oldest first."""
@@ -135,6 +137,11 @@ class Leasing:
         if found is None:
             raise unknown()
         return found
+
+    def _released(self, admin: Principal, several: Sequence[str], reason: str) -> list[Activated]:
+        who, now = actor(admin), self._clock.wall()
+        with self._store.change(LEASES) as change:
+            return [leases.release(change, id=id, actor=who, reason=reason, now=now) for id in several]
 
     def _given(self, wanted: Sequence[Wanted], admin: Principal) -> list[Activated]:
         """In one transaction: all of them or none."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from airlock.core.errors import Fault
 from airlock.model.http import HttpRequest, HttpResponse, json_response
 from airlock.model.principal import Principal
 
@@ -14,6 +16,8 @@ class World:
 
     def __init__(self) -> None:
         self.desired = ""
+        self.digest = ""
+        """Of the wanted configuration."""
         self.replicas: list[dict[str, object] | None] = []
         self.refused: dict[str, object] | None = None
         self.health: list[dict[str, Any] | None] = []
@@ -21,25 +25,55 @@ class World:
         self.parts: dict[str, dict[str, object]] = {}
         self.reloads: dict[str, int] = {}
         """How many reloads there were since the start, by result."""
+        self.report: dict[str, Any] | None = None
+        """What became of the last reload."""
+        self.overlay: dict[str, Any] | None = None
+        """How the overlay stands; None where there is none."""
+
+    @property
+    def fragment_refused(self) -> bool:
+        """Whether the text of the overlay is not in force because something is wrong with it."""
+        return self.overlay is not None and self.overlay["state"] == "refused"
 
 
 class PolicyApi:
-    """Answers from what the worker knows; asks nobody."""
+    """Answers from what the worker was told of all, and from the store, to which each says that it lives."""
 
-    def __init__(self, *, world: World, active: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        *,
+        world: World,
+        active: Callable[[], str],
+        living: Callable[[], frozenset[str]] = frozenset[str],
+    ) -> None:
+        """`living` reads, in a thread, the chains of the workers that said something lately."""
         self._world = world
         self._active = active
+        self._living = living
 
     async def status(self, request: HttpRequest, admin: Principal) -> HttpResponse:
-        """Desired and active revision, replica by replica."""
+        """Desired and active revision, replica by replica. One that is `silent` said so once, and may be
+        stopped: it is not known what it decides by."""
         world = self._world
+        try:
+            living = await asyncio.to_thread(self._living)
+        except Fault:  # where nobody can say that it lives, nobody does
+            living = frozenset[str]()
         return json_response(
             200,
             {
                 "desired_sha256": world.desired,
                 "active_sha256": self._active(),
                 "revision": self._active(),
-                "replicas": world.replicas,
+                "replicas": [
+                    None if said is None else {**said, "silent": self._silent(slot, living)}
+                    for slot, said in enumerate(world.replicas)
+                ],
                 "last_error": world.refused,
+                "last_reload": world.report,
             },
         )
+
+    def _silent(self, slot: int, living: frozenset[str]) -> bool:
+        health = self._world.health[slot] if slot < len(self._world.health) else None
+        return health is None or health["chain_uid"] not in living

@@ -50,7 +50,7 @@ class StatusApi:
         living = await asyncio.to_thread(replicas.living, self._store, now=self._clock.wall())
         world = self._world
         workers = [_worker(slot, world, living) for slot in range(len(world.replicas))]
-        wrong = [*_wrong_workers(workers, world.desired), *_wrong_parts(world)]
+        wrong = [*_wrong_workers(workers, world.desired, world.digest), *_wrong_parts(world)]
         servers = self._current.get().registry.servers
         document = {
             "version": airlock.__version__,
@@ -59,6 +59,9 @@ class StatusApi:
             "wrong": wrong,
             "workers": workers,
             "policy": {"desired_sha256": world.desired, "last_error": world.refused},
+            "configuration": {"desired_sha256": world.digest},
+            "reload": world.report,
+            "overlay": world.overlay,
             "processes": world.parts,
             "servers": [
                 {"name": name, "state": server.state, "reason": server.reason}
@@ -85,7 +88,7 @@ def _worker(slot: int, world: World, living: frozenset[str]) -> WorkerStatus:
     )
 
 
-def _wrong_workers(workers: list[WorkerStatus], desired: str) -> list[str]:
+def _wrong_workers(workers: list[WorkerStatus], desired: str, digest: str) -> list[str]:
     found: list[str] = []
     for worker in workers:
         name = f"worker {worker.slot}"
@@ -97,6 +100,8 @@ def _wrong_workers(workers: list[WorkerStatus], desired: str) -> list[str]:
                 found.append(f"{name}: {part} {component['state']}: {component['reason']}")
         if worker.active_sha256 != desired:
             found.append(f"{name}: policy {worker.active_sha256[:12]} instead of {desired[:12]}")
+        if worker.configuration_digest != digest:
+            found.append(f"{name}: configuration {worker.configuration_digest[:12]} instead of {digest[:12]}")
     return found
 
 
@@ -104,4 +109,5 @@ def _wrong_parts(world: World) -> list[str]:
     found = [f"{name}: {part['error']}" for name, part in world.parts.items() if part.get("error")]
     if world.refused is not None:
         found.append(f"the last reload was refused: {world.refused['what']}")
-    return found
+    problems: list[dict[str, str]] = (world.overlay or {}).get("problems", [])
+    return found + [f"the overlay is refused: {each['where']}: {each['what']}" for each in problems]

@@ -21,9 +21,13 @@ from airlock.api.policy import World
 from airlock.app import callers, doors, servers, way
 from airlock.app.containment import Containment
 from airlock.app.identity import Providers
+from airlock.app.insight import Insight
 from airlock.app.limits import limits
 from airlock.app.metering import Metering
+from airlock.app.monitoring import Monitoring
+from airlock.app.reloads import Reloading
 from airlock.app.tls import Certificates, follow_certificates
+from airlock.app.tuning import Tuning
 from airlock.audit.occurrences import Facts
 from airlock.audit.writer import Writer
 from airlock.core import metrics, sealed
@@ -32,9 +36,11 @@ from airlock.core.config import Config, PolicySection
 from airlock.core.counters import Shared
 from airlock.edge.routes import Application
 from airlock.gateway.authorize import Authorize, Engine
+from airlock.gateway.crowd import Crowd
 from airlock.gateway.forward import Upstream
 from airlock.gateway.live import Live
 from airlock.gateway.observe import Observe
+from airlock.gateway.rates import request_ends
 from airlock.gateway.record import Record
 from airlock.gateway.strangers import Strangers
 from airlock.gateway.watch import Drifted, Watch
@@ -75,11 +81,15 @@ class Gateway(msgspec.Struct, kw_only=True):
     health: Health
     providers: Providers
     health_api: HealthApi
+    insight: Insight
     world: World
     upstreams: dict[str, Upstream]
     background: list[Background]
     followers: dict[str, Follower]
     reloaded: list[Reloaded]
+    reloading: Reloading
+    tuning: Tuning
+    """The configuration in force: that of `reloaded`, with what leases hold."""
     changed: asyncio.Event
     """Set by whoever changed the store here: every worker is to look at it."""
 
@@ -158,16 +168,19 @@ def compose(
         clock=clock,
         log=log,
     )
+    tuning = Tuning(config=config, current=current, clock=clock, log=log)
     containment = Containment(
         store=store,
         current=current,
         live=live,
         writer=writer,
         replica=writer.chain_uid,
+        enforced=tuning.follow,
         clock=clock,
         log=log,
     )
     rates = limits(config=config, counts=counts, current=current, clock=clock)
+    crowd = Crowd(section=config.server, when_done=request_ends)
     observe = Observe(config, clock=clock)
     stages = way.wire(  # 3
         config=config,
@@ -185,21 +198,39 @@ def compose(
     )
 
     background: list[Background] = [containment.run, who.providers.run, stages.record.floods.run]
+    if config.tracing.endpoint:
+        from airlock.app import traces  # what it needs is loaded where it is used
+
+        stages, sending = traces.follow(stages, config.tracing, clock=clock, log=log)
+        background.append(sending)
     followers: dict[str, Follower] = {LEASES: containment.follow}
-    reloaded: list[Reloaded] = [observe.take_over, lambda config: rates.configure(config.rate_limiting)]
+    reloaded: list[Reloaded] = [observe.take_over]
     reloaded += [stages.secrets.reload, stages.answers.reload]
 
     metering = Metering(
         writer=writer, world=world, active=lambda: stages.authorize.engine.revision, clock=clock
     )
-    background.append(metering.run)
+    insight = Insight(
+        engine=lambda: stages.authorize.engine,
+        verifier=who.verifier,
+        hand_over=metering.look,
+        clock=clock,
+    )
+    background += [metering.run, insight.run]
+
+    monitoring = Monitoring(stages.pipeline, config=config, clock=clock, log=log)
+    tuning.tell(
+        monitoring.take_over,
+        lambda config: rates.configure(config.rate_limiting),
+        lambda config: crowd.configure(config.server),
+    )
 
     tls = follow_certificates(config.server.tls, log)
     if tls is not None:
         background.append(tls.follow)
         reloaded.append(lambda _: tls.look_now())
 
-    health_api = HealthApi(health=health, clock=clock)
+    health_api, reloading = HealthApi(health=health, clock=clock), Reloading()
     application = doors.wire(  # 4
         config=config,
         store=store,
@@ -208,10 +239,20 @@ def compose(
         way=stages,
         containment=containment,
         rates=rates,
+        crowd=crowd,
+        monitoring=monitoring,
+        tuning=tuning,
+        reloading=reloading,
         health=health,
         health_api=health_api,
-        metrics=MetricsApi(directory=metrics_directory(data), clock=clock, look=metering.look),
+        metrics=MetricsApi(
+            directory=metrics_directory(data),
+            clock=clock,
+            look=metering.look,
+            allow=config.server.metrics_allow,
+        ),
         world=world,
+        peers=insight.peers,
         clock=clock,
         log=log,
     )
@@ -232,9 +273,12 @@ def compose(
         health=health,
         providers=who.providers,
         health_api=health_api,
+        insight=insight,
         world=world,
         background=background,
         followers=followers,
         reloaded=reloaded,
+        reloading=reloading,
+        tuning=tuning,
         changed=containment.changed,
     )

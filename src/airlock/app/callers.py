@@ -29,6 +29,7 @@ class Callers(msgspec.Struct, frozen=True, kw_only=True):
     current: Current
     login: LoginFacade
     providers: Providers
+    verifier: Verifier
     authenticate: Authenticate
     issuers: tuple[str, ...]
     """Every `iss` that counts, those first that clients are sent to first."""
@@ -61,9 +62,10 @@ def wire(
     )
     providers = Providers(config=config, current=current, record=writer.seal, clock=clock, log=log)
     issuers = [*login.trusted(), *providers.issuers, *own]
+    verifier = Verifier(issuers=issuers, unknown_key=providers.unknown_key)
     authenticate = Authenticate(
         current=current,
-        verifier=Verifier(issuers=issuers, unknown_key=providers.unknown_key),
+        verifier=verifier,
         clock=clock,
         public_url=public,
         renew=providers.renew if providers.issuers else None,
@@ -72,6 +74,7 @@ def wire(
         current=current,
         login=login,
         providers=providers,
+        verifier=verifier,
         authenticate=authenticate,
         issuers=tuple(issuer.identifier for issuer in issuers),
     )

@@ -64,16 +64,20 @@ class Containment:
         live: Live,
         writer: Log,
         replica: str,
+        enforced: Callable[[], None],
         clock: Clock,
         log: Logger,
     ) -> None:
-        """`replica` names this worker among all live ones. Reads the store, so that the first call finds
-        what is contained."""
+        """`replica` names this worker among all live ones; `enforced` takes over settings that leases hold,
+        before this worker says that it enforces them, and is called once a second besides.
+
+        Reads the store, so that the first call finds what is contained."""
         self._store = store
         self._current = current
         self._live = live
         self._writer = writer
         self._replica = replica
+        self._enforced = enforced
         self._clock = clock
         self._log = log
         self._trouble = ""
@@ -118,6 +122,7 @@ class Containment:
         if found.epoch >= self._current.get().leases.epoch:
             now = self._current.swap(leases=found)
             self._live.review(now, self._clock.wall())
+            self._enforced()
         self._news.set()
 
     async def run(self) -> None:
@@ -140,6 +145,7 @@ class Containment:
     async def _beat(self) -> None:
         """What could be read is enforced and counts as a look, also where nothing can be written."""
         self._news.clear()
+        self._enforced()  # what is over by now
         try:
             newest = (await asyncio.to_thread(self._store.versions))[LEASES]
             if newest > self._current.get().leases.epoch:

@@ -14,6 +14,10 @@ from airlock.app.callers import Callers
 from airlock.app.containment import Containment, in_turn
 from airlock.app.management import Management, inventory, management
 from airlock.app.management import routes as management_routes
+from airlock.app.monitoring import Monitoring
+from airlock.app.peers import Peers
+from airlock.app.reloads import Reloading
+from airlock.app.tuning import Tuning
 from airlock.app.way import Way
 from airlock.audit.writer import Writer
 from airlock.core.clock import Clock
@@ -22,8 +26,8 @@ from airlock.edge.clients import Clients
 from airlock.edge.doors import Doors
 from airlock.edge.endpoint import Endpoint
 from airlock.edge.routes import Application, Route
-from airlock.edge.slow import watched
 from airlock.edge.wellknown import well_known
+from airlock.gateway.crowd import Crowd
 from airlock.gateway.rates import Rates
 from airlock.gateway.sessions import EndSession
 from airlock.identity import resources
@@ -41,10 +45,15 @@ def wire(
     way: Way,
     containment: Containment,
     rates: Rates,
+    crowd: Crowd,
+    monitoring: Monitoring,
+    tuning: Tuning,
+    reloading: Reloading,
     health: Health,
     health_api: HealthApi,
     metrics: MetricsApi,
     world: World,
+    peers: Peers,
     clock: Clock,
     log: FilteringBoundLogger,
 ) -> Application:
@@ -54,7 +63,7 @@ def wire(
         return await asyncio.to_thread(ended.end, store, sid=sid, expires_at=expires_at)
 
     endpoint = Endpoint(
-        govern=watched(way.pipeline.govern, clock=clock, log=log),
+        govern=monitoring.govern,
         end_session=metering.counted(
             EndSession(
                 authenticate=who.authenticate,
@@ -66,7 +75,7 @@ def wire(
             )
         ),
         explain=metering.refused(way.explain),
-        why_closed=lambda: health.why_not(besides="audit"),
+        why_closed=lambda: health.why_not(besides=("audit", "policy")),
         introduce=who.authenticate.introduce,
         known=who.authenticate.accepts,
         clock=clock,
@@ -76,10 +85,13 @@ def wire(
         config=config,
         store=store,
         world=world,
+        peers=peers,
         current=who.current,
         active=lambda: way.authorize.engine.revision,
         authenticate=who.authenticate.patiently,
         containment=containment,
+        tuning=tuning,
+        reloading=reloading,
         strangers=way.strangers,
         writer=writer,
         clock=clock,
@@ -110,7 +122,7 @@ def wire(
             origins=config.server.allowed_origins,
         ),
         clients=Clients(config.server.trusted_proxies),
-        admit=in_turn(containment.address, rates.address),
+        admit=in_turn(containment.address, rates.address, crowd.address),
         turned_away=way.strangers.turned_away,
         explain=way.explain,
         log=log,

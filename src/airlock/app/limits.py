@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from airlock.core import metrics
 from airlock.core.counters import HEADER, Shared
+from airlock.gateway import crowd
 from airlock.gateway.rates import NAMES, Rates, request_ends
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def open_counts(descriptor: int, *, workers: int, slot: int) -> Shared:
 
 def limits(*, config: Config, counts: Shared, current: Current, clock: Clock) -> Rates:
     """The limits of a worker."""
-    metrics.from_zero(limits=NAMES)
+    metrics.from_zero(limits=(*NAMES, crowd.LIMIT))
     return Rates(
         section=config.rate_limiting,
         shared=counts,

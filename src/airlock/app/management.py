@@ -12,9 +12,15 @@ from airlock.api.door import BODY, Door, Guarded
 from airlock.api.inventory import InventoryApi, Listed
 from airlock.api.leases import LeasesApi
 from airlock.api.leasing import Leasing
+from airlock.api.overrides import OverridesApi
 from airlock.api.policy import PolicyApi, World
+from airlock.api.reload import ReloadApi
+from airlock.api.replicas import ReplicasApi
 from airlock.api.status import StatusApi
 from airlock.app.containment import Containment
+from airlock.app.peers import Peers
+from airlock.app.reloads import Reloading
+from airlock.app.tuning import Tuning
 from airlock.core import ids, metrics
 from airlock.core.clock import SYSTEM, Clock
 from airlock.core.config import Config
@@ -27,6 +33,7 @@ from airlock.model.entry import Event, Personal, Receipt
 from airlock.model.http import HttpRequest
 from airlock.model.principal import Principal
 from airlock.model.snapshot import Current
+from airlock.store import replicas
 from airlock.store.database import Store
 
 
@@ -37,8 +44,11 @@ class Management(msgspec.Struct, frozen=True, kw_only=True):
     policy: PolicyApi
     blocks: BlocksApi
     leases: LeasesApi
+    overrides: OverridesApi
     status: StatusApi | None = None
-    """None where no gateway runs that it could tell of."""
+    replicas: ReplicasApi | None = None
+    reload: ReloadApi | None = None
+    """All None where no gateway runs that they could tell of."""
 
 
 class Log(Protocol):
@@ -98,10 +108,13 @@ def management(
     config: Config,
     store: Store,
     world: World,
+    peers: Peers,
     current: Current,
     active: Callable[[], str],
     authenticate: Callable[[Inbound], Awaitable[Authenticated]],
     containment: Containment,
+    tuning: Tuning,
+    reloading: Reloading,
     strangers: Strangers,
     writer: Log,
     clock: Clock,
@@ -124,18 +137,30 @@ def management(
     leasing = Leasing(
         store=store, trusted_proxies=config.server.trusted_proxies, look=containment.look, clock=clock
     )
-    parts = behind(guard, leasing, PolicyApi(world=world, active=active), clock)
+    overrides = OverridesApi(
+        leasing=leasing, base=lambda: tuning.base, overlay=lambda: world.overlay, clock=clock
+    )
+    policy = PolicyApi(world=world, active=active, living=lambda: replicas.living(store, now=clock.wall()))
+    parts = behind(guard, leasing, policy, overrides, clock)
     status = StatusApi(world=world, store=store, current=current, clock=clock)
-    return msgspec.structs.replace(parts, status=status)
+    return msgspec.structs.replace(
+        parts,
+        status=status,
+        replicas=ReplicasApi(ask=peers.ask, workers=config.server.workers),
+        reload=ReloadApi(reload=reloading, world=world),
+    )
 
 
-def behind(guard: Door, leasing: Leasing, policy: PolicyApi, clock: Clock) -> Management:
+def behind(
+    guard: Door, leasing: Leasing, policy: PolicyApi, overrides: OverridesApi, clock: Clock
+) -> Management:
     """What stands behind this door."""
     return Management(
         door=guard,
         policy=policy,
         blocks=BlocksApi(leasing=leasing, clock=clock),
         leases=LeasesApi(leasing=leasing, clock=clock),
+        overrides=overrides,
     )
 
 
@@ -147,12 +172,22 @@ def routes(parts: Management) -> tuple[Route, ...]:
         return Route(method=method, path=path, auth="admin", handler=parts.door.guard(handle), max_body=body)
 
     status = () if parts.status is None else (route("GET", "/admin/status", parts.status.status),)
+    if parts.replicas is not None:
+        status += (
+            route("GET", "/admin/caches", parts.replicas.caches),
+            route("GET", "/admin/latency", parts.replicas.latency),
+        )
+    if parts.reload is not None:
+        status += (route("POST", "/admin/policy/reload", parts.reload.reload),)
     return (
         *status,
         route("GET", "/admin/policy/status", parts.policy.status),
         route("POST", "/admin/security/block", parts.blocks.add),
         route("GET", "/admin/security/blocks", parts.blocks.list),
         route("DELETE", "/admin/security/blocks/{id}", parts.blocks.remove),
+        route("POST", "/admin/overrides", parts.overrides.set),
+        route("GET", "/admin/overrides", parts.overrides.list),
+        route("DELETE", "/admin/overrides/{key}", parts.overrides.remove),
         route("POST", "/api/v1/leases", parts.leases.give),
         route("GET", "/api/v1/leases", parts.leases.list),
         route("GET", "/api/v1/leases/{id}", parts.leases.show),

@@ -186,7 +186,9 @@ class Metering:
         self._hand_over()
         said = {str(replica["active_sha256"]) for replica in self._world.replicas if replica is not None}
         return metrics.Standing(
-            revisions=frozenset({self._active(), *said}), reloads={**RELOADS, **self._world.reloads}
+            revisions=frozenset({self._active(), *said}),
+            reloads={**RELOADS, **self._world.reloads},
+            fragment_refused=self._world.fragment_refused,
         )
 
     def _hand_over(self) -> None:

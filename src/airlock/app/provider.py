@@ -64,7 +64,7 @@ class Follower:
         self._publish = publish
         self._record = record
         self._clock = clock
-        self._log = log.bind(issuer=entry.issuer)
+        self._log = log.bind(issuer=entry.issuer, component="auth")
         self._jwks_uri = entry.jwks_url or ""
         self._wanted = asyncio.Event()
         self._recorded = ""

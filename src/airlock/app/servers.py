@@ -11,6 +11,7 @@ from structlog.typing import FilteringBoundLogger
 
 from airlock.core.clock import Clock
 from airlock.core.config import Config, ServerEntry
+from airlock.gateway import echo
 from airlock.gateway.forward import Upstream
 from airlock.gateway.watch import Drifted, Watch
 from airlock.model.server import PinState
@@ -86,7 +87,7 @@ def wire(
     log: FilteringBoundLogger,
 ) -> Servers:
     """Nothing is connected yet: `watch` does that when it runs."""
-    upstreams: dict[str, Upstream] = {}
+    upstreams: dict[str, Upstream] = {echo.NAME: echo.Echo()}
     watch: Watch
 
     def event(happened: RunnerEvent) -> None:

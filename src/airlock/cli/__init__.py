@@ -28,20 +28,24 @@ def program() -> typer.Typer:
         audit,
         backup,
         block,
+        cache,
         check,
         connect,
         contain,
+        debug,
         demo,
         doctor,
         init,
         lease,
         logs,
+        override,
         policy,
         redaction,
         serve,
         server,
         status,
         token,
+        verify,
     )
 
     app = typer.Typer(
@@ -58,6 +62,8 @@ def program() -> typer.Typer:
     app.command("status")(status.status)
     app.command("doctor")(doctor.doctor)
     app.command("logs")(logs.logs)
+    app.add_typer(cache.app, name="cache")
+    app.add_typer(debug.app, name="debug")
     app.command("connect")(connect.connect)
     app.command("demo")(demo.demo)
     app.add_typer(policy.app, name="policy")
@@ -65,11 +71,13 @@ def program() -> typer.Typer:
     app.add_typer(block.app, name="block")
     app.add_typer(lease.app, name="lease")
     app.command("contain")(contain.contain)
+    app.add_typer(override.app, name="override")
     app.add_typer(token.app, name="token")
     app.add_typer(audit.app, name="audit")
     app.command("backup")(backup.backup)
     app.command("restore")(backup.restore)
     app.add_typer(redaction.app, name="redaction")
+    app.add_typer(verify.app, name="verify")
     return app
 
 

@@ -69,8 +69,9 @@ def send(
     token: str,
     environ: Mapping[str, str],
     body: object = None,
+    timeout: float = TIMEOUT_S,
 ) -> Answer | None:
-    """The answer to one request, be it yes or no; None when nothing listens there.
+    """The answer to one request, be it yes or no; None when nothing listens there. `timeout` in seconds.
 
     Raises ConfigError where there is no answer to go by: not a JSON object, the token does not count here
     (401, 403), or the gateway cannot do it at the moment (5xx).
@@ -79,16 +80,22 @@ def send(
     fields = _headers(token or stored_token(config, environ))
     if payload is not None:
         fields["Content-Type"] = "application/json"
-    answered = _exchange(config, method, path, fields, payload)
+    answered = _exchange(config, method, path, fields, payload, timeout=timeout)
     return None if answered is None else _understood(address(config, path), *answered)
 
 
 def _exchange(
-    config: Config, method: str, path: str, fields: dict[str, str], payload: bytes | None
+    config: Config,
+    method: str,
+    path: str,
+    fields: dict[str, str],
+    payload: bytes | None,
+    *,
+    timeout: float = TIMEOUT_S,
 ) -> tuple[int, bytes] | None:
     """Status and body; None when nothing listens there. Raises ConfigError where nothing comes back."""
     asked = address(config, path)
-    connection = _connection(config)
+    connection = _connection(config, timeout)
     try:
         connection.connect()
     except ssl.SSLError as error:
@@ -123,10 +130,10 @@ def address(config: Config, path: str) -> str:
     return f"{scheme}://{_host(config)}:{config.server.port}{path}"
 
 
-def _connection(config: Config) -> http.client.HTTPConnection:
+def _connection(config: Config, timeout: float) -> http.client.HTTPConnection:
     host, port, tls = _host(config), config.server.port, config.server.tls
     if tls is None:
-        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        return http.client.HTTPConnection(host, port, timeout=timeout)
     # The configured certificate is what counts, whatever name it carries: nobody else has its key.
     try:
         own = Path(tls.cert_file).read_text().partition(END)
@@ -135,7 +142,7 @@ def _connection(config: Config) -> http.client.HTTPConnection:
         raise ConfigError(tls.cert_file, f"is not a certificate that can be read: {error}") from error
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.check_hostname = False
-    return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=context)
+    return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
 
 
 def _host(config: Config) -> str:

@@ -8,43 +8,25 @@ from __future__ import annotations
 
 import sqlite3
 import sys
-import time
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from airlock.audit.visible import visible
+from airlock.cli import audit_examine, audit_source
+from airlock.cli.audit_source import AsJson, ConfigFile, DataDir, Db, Since
 from airlock.core.clock import SYSTEM
-from airlock.core.errors import ConfigError
 from airlock.core.harmless import harmless
 
-UNUSABLE = 2
-
 app = typer.Typer(help="The audit log: verify it, find gaps, ask questions.", no_args_is_help=True)
-
-Db = Annotated[Path | None, typer.Option("--db", help="A database file by itself, such as a forensic copy.")]
-DataDir = Annotated[Path | None, typer.Option(help="Directory of audit.db and journal/.")]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="Configuration that names the data directory.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Since = Annotated[str | None, typer.Option(help="Only from then on: `2h`, `30d` or `YYYY-MM-DD HH:MM`.")]
+app.command("analyze")(audit_examine.analyze)
+app.command("export")(audit_examine.export)
+app.command("storage")(audit_examine.storage)
 
 
 @app.callback()
 def audit() -> None:
     """The audit log: verify it, find gaps, ask questions."""
-
-
-class _Source(msgspec.Struct, frozen=True):
-    """Which files to read. `journals` is None where only a database was given."""
-
-    database: Path
-    journals: Path | None
-    unreached: list[str]
-    """Why the database is behind the journals."""
 
 
 @app.command()
@@ -66,7 +48,7 @@ def verify(
     from airlock.audit.inspection import Inspection
     from airlock.cli import audit_text
 
-    source = _source(db, data_dir, config)
+    source = audit_source.source(db, data_dir, config)
     try:
         moment = None if since is None else query.moment(since, SYSTEM)
         with _Progress(shown=not as_json) as progress:
@@ -79,7 +61,7 @@ def verify(
                 progress=progress,
             ).run()
     except (ValueError, sqlite3.Error, OSError) as error:
-        raise _stop(error) from error
+        raise audit_source.stop(error) from error
     if as_json:
         typer.echo(harmless(msgspec.json.encode(report)))
     else:
@@ -105,7 +87,7 @@ def gaps(
     from airlock.cli import audit_text
     from airlock.core.units import duration
 
-    source = _source(db, data_dir, config)
+    source = audit_source.source(db, data_dir, config)
     try:
         with closing(database.open_reader(source.database)) as opened:
             found = gaps.find(
@@ -116,7 +98,7 @@ def gaps(
                 dangling_after=duration(dangling),
             )
     except (ValueError, sqlite3.Error, OSError) as error:
-        raise _stop(error) from error
+        raise audit_source.stop(error) from error
     if as_json:
         typer.echo(harmless(msgspec.json.encode({"exit": gaps.exit_code(found), "gaps": found})))
     else:
@@ -154,20 +136,19 @@ def query(
         return
     try:
         asked, parameters = _question(sql, name, severity=severity, decision=decision, since=since)
-        source = _source(db, data_dir, config)
+        source = audit_source.source(db, data_dir, config)
         answer = query.run(
             source.database, asked, parameters, clock=SYSTEM, limit=limit, timeout=duration(timeout)
         )
     except (ValueError, sqlite3.Error, OSError) as error:
-        raise _stop(error) from error
+        raise audit_source.stop(error) from error
     if as_json:
         typer.echo(harmless(msgspec.json.encode(query.as_json(answer))))
     elif as_csv:
         typer.echo(query.as_csv(answer, exact=not sys.stdout.isatty()), nl=False)
     else:
         audit_text.show_answer(answer)
-    for problem in source.unreached:
-        typer.echo(f"airlock audit: {problem}", err=True)
+    source.tell()
     raise typer.Exit(3 if source.unreached else 0)
 
 
@@ -198,34 +179,6 @@ def _question(
         "severity": severity.upper() if severity else None,
         "decision": decision.lower() if decision else None,
     }
-
-
-def _source(db: Path | None, data_dir: Path | None, config: Path | None) -> _Source:
-    """The files, with the database brought up to the journals."""
-    from airlock.audit.catchup import catch_up
-
-    if db is not None:
-        return _Source(db, None, [])
-    directory = data_dir or _configured(config)
-    unreached = catch_up(directory, clock=SYSTEM, pause=time.sleep)
-    return _Source(directory / "audit.db", directory / "journal", unreached)
-
-
-def _configured(path: Path | None) -> Path:
-    from airlock.core.settings import environment, load
-
-    try:
-        return Path(load(path, environment()).config.data_dir)
-    except ConfigError as wrong:
-        raise _stop(wrong) from wrong
-
-
-def _stop(why: Exception) -> typer.Exit:
-    # Only what is wrong with a configuration takes several lines; SQLite's messages repeat a question's text.
-    lines = str(why).split("\n") if isinstance(why, ConfigError) else [str(why)]
-    shown = "\n".join(visible(line) for line in lines)
-    typer.echo(f"airlock audit: {shown}", err=True)
-    return typer.Exit(UNUSABLE)
 
 
 class _Progress:

@@ -13,9 +13,13 @@ from airlock.audit.verify import Exit
 from airlock.audit.visible import visible
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airlock.audit.analysis import Analysis
     from airlock.audit.gaps import Gap
     from airlock.audit.inspection import Report
     from airlock.audit.query import Answer
+    from airlock.audit.storage import Storage
     from airlock.audit.verify import Finding
 
 _VERDICT = {
@@ -100,6 +104,39 @@ def show_prepared() -> None:
     for name, prepared in PREPARED.items():
         table.add_row(name, escape(prepared.title), prepared.since or "all")
     _console().print(table)
+
+
+def show_analysis(answer: Analysis, names: Sequence[str]) -> None:
+    """Groups as a table, the alarming ones marked."""
+    out = _console()
+    table = _table("attempts", "denied", *names, "first", "last")
+    for group in answer.groups:
+        values = (escape(visible(value)) for value in group.values.values())
+        denied = f"[red]{group.denied}[/red]" if group in answer.alarming else str(group.denied)
+        table.add_row(str(group.attempts), denied, *values, visible(group.first), visible(group.last))
+    out.print(table)
+    more = ", not all are shown" if answer.truncated else ""
+    out.print(f"{answer.attempts} attempts, {answer.denied} denied, {len(answer.groups)} groups{more}")
+    if answer.alarming:
+        out.print(f"[red]{len(answer.alarming)} groups need a look[/red]")
+
+
+def show_storage(found: Storage) -> None:
+    """The volume and the log on it."""
+    out = _console()
+    out.print(f"{escape(found.path)}: {_mib(found.free)} of {_mib(found.total)} free")
+    out.print(f"database {_mib(found.database)}, journal {_mib(found.journal)}")
+    if found.growth_per_day is None:
+        out.print(f"growth is not known: {escape(visible(found.unknown))}")
+    else:
+        left = "no end in sight" if found.days_left is None else f"{found.days_left:g} days left"
+        out.print(f"{_mib(found.growth_per_day)} a day, {left}")
+    for finding in found.findings:
+        out.print(f"[red]{escape(finding)}[/red]")
+
+
+def _mib(size: int) -> str:
+    return f"{size / 1048576:,.1f} MiB"
 
 
 def _console() -> Console:

@@ -129,6 +129,7 @@ def _management(config: Config, store: Store) -> Management:
     away, because who can write the files needs no token."""
     from airlock.api.door import Door
     from airlock.api.leasing import Leasing
+    from airlock.api.overrides import OverridesApi
     from airlock.api.policy import PolicyApi, World
     from airlock.app.management import behind, inbound
     from airlock.model.call import Authenticated
@@ -151,7 +152,8 @@ def _management(config: Config, store: Store) -> Management:
     guard = Door(identify=account, permit=anybody, turned=turned, public_url=config.server.public_url)
     proxies = config.server.trusted_proxies
     leasing = Leasing(store=store, trusted_proxies=proxies, look=look, clock=SYSTEM, origin="cli")
-    return behind(guard, leasing, PolicyApi(world=World(), active=str), SYSTEM)
+    overrides = OverridesApi(leasing=leasing, base=lambda: config, overlay=lambda: None, clock=SYSTEM)
+    return behind(guard, leasing, PolicyApi(world=World(), active=str), overrides, SYSTEM)
 
 
 def _account() -> Principal:

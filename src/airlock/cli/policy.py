@@ -7,11 +7,12 @@ starter policy.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import typer
 
+from airlock.cli.reload import reload
 from airlock.cli.suggest import suggest_policy
 from airlock.core.config import Config
 from airlock.core.errors import ConfigError
@@ -108,9 +109,19 @@ def explain(
 
 
 @app.command()
-def show(*, path: PolicyPath = None, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Print the policy, file by file."""
+def show(
+    *,
+    path: PolicyPath = None,
+    source: Annotated[
+        bool, typer.Option("--source", help="Only the `.rego` files, byte for byte as they stand; checked.")
+    ] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print the policy, file by file. Exit code 1: with --source, it may not be used."""
     bundle = _bundle(path, config)
+    if source:
+        _print_source(bundle)
     files = {name: text.decode() for name, text in bundle.files.items()}
     lines = [f"# {name}\n{text}" for name, text in files.items()]
     _print(as_json, {"origin": bundle.origin, "revision": bundle.revision, "files": files}, lines)
@@ -140,7 +151,7 @@ def status(
         running = api.get(settings, "/admin/policy/status", token=token, environ=environment())
     except ConfigError as error:
         raise _stop(str(error)) from error
-    in_force = running is not None and running.get("active_sha256") == bundle.revision
+    in_force = running is not None and _everywhere(running, bundle.revision)
     observing = Observe(settings, clock=SYSTEM).standing()[1]
     answer = _report(bundle, findings, ()) | {
         "running": running,
@@ -151,14 +162,24 @@ def status(
     lines = [f"configured: {bundle.origin}, revision {bundle.revision}", *_lines(findings, "refused")]
     lines += _cache_lines(verdict)
     lines += [] if settings.policy.cache_ttl else ["the decision cache is off: policy.cache_ttl is 0"]
-    lines.append("running: no gateway answers" if running is None else f"running: {_json(running)}")
-    lines += ["the running gateway decides by another revision"] if running and not in_force else []
+    lines += ["running: no gateway answers"] if running is None else _running(running)
+    lines += ["not every worker decides by the configured policy"] if running and not in_force else []
     lines += [observing] if observing else []
     _print(as_json, answer, lines)
     raise typer.Exit(REFUSED if findings or (running and not in_force) else 0)
 
 
 app.command("suggest")(suggest_policy)
+app.command("reload")(reload)
+
+
+def _print_source(bundle: Bundle) -> NoReturn:
+    texts = [text for name, text in bundle.files.items() if name.endswith(".rego")]
+    typer.echo(b"".join(texts), nl=False)
+    findings = _tried(bundle).findings
+    for line in _lines(findings, "refused"):
+        typer.echo(line, err=True)
+    raise typer.Exit(REFUSED if findings else 0)
 
 
 def _settings(config: Path | None) -> Config:
@@ -183,6 +204,30 @@ def _checked(path: Path | None, config: Path | None) -> Bundle:
     if findings:
         raise _stop("\n".join(_lines(findings, "refused")), REFUSED)
     return bundle
+
+
+def _everywhere(running: dict[str, Any], revision: str) -> bool:
+    """Whether every worker decides by this revision: one that is silent is not known to."""
+    replicas = running["replicas"]
+    return bool(replicas) and all(
+        each and not each["silent"] and each["active_sha256"] == revision for each in replicas
+    )
+
+
+def _running(running: dict[str, Any]) -> list[str]:
+    """What each worker of the gateway decides by, and whether it remembers decisions."""
+    lines = [f"running: wanted {running['desired_sha256']}"]
+    for slot, each in enumerate(running["replicas"]):
+        if each is None:
+            lines.append(f"worker {slot}: no answer")
+            continue
+        cache = each["cache"]
+        why = f": {'; '.join(cache['why'])}" if cache["why"] else ""
+        silent = "silent, last said " if each["silent"] else ""
+        lines.append(f"worker {slot}: {silent}{each['active_sha256']}, decision cache {cache['state']}{why}")
+    if running["last_error"] is not None:
+        lines.append(f"the last reload was refused: {running['last_error']['what']}")
+    return lines
 
 
 def _tried(bundle: Bundle) -> Verdict:

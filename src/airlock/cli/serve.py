@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,8 +16,22 @@ if TYPE_CHECKING:
     from airlock.core.config import Config
 
 
+OVERLAY = "AIRLOCK_OVERLAY"
+"""Variable that names the overlay, where no option does."""
+
+
+def overlay_file(given: Path | None, environ: Mapping[str, str]) -> Path | None:
+    """Where the overlay is, absolute: it may be there later."""
+    path = given or (Path(environ[OVERLAY]) if environ.get(OVERLAY) else None)
+    return path and path.absolute()
+
+
 def serve(
     config: Annotated[Path | None, typer.Option(help="Configuration file; absent: the defaults.")] = None,
+    overlay: Annotated[
+        Path | None,
+        typer.Option(help="File of a few keys over the configuration, followed; also AIRLOCK_OVERLAY."),
+    ] = None,
     role: Annotated[str, typer.Option(help="What this process is.")] = "all",
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Gateway processes.")] = None,
 ) -> None:
@@ -54,7 +69,12 @@ def serve(
 
         relog(plan.loaded.config)
         supervisor = Supervisor(
-            plan=plan, read_plan=read_plan, relog=relog, clock=SYSTEM, log=logs.get("supervisor")
+            plan=plan,
+            read_plan=read_plan,
+            relog=relog,
+            clock=SYSTEM,
+            log=logs.get("supervisor"),
+            overlay=overlay_file(overlay, environment()),
         )
         code = asyncio.run(supervisor.run())
     except ConfigError as error:

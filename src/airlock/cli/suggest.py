@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from airlock.core.errors import PolicyFault
 from airlock.core.harmless import harmless
 from airlock.core.sealed import Sealer, load_keys
 from airlock.core.settings import environment, load
+from airlock.mcp.strict import canonical
 from airlock.model.decision import PolicyInput
 from airlock.policy.sample import complete
 from airlock.policy.suggest import Seen, Suggestion, suggest
@@ -58,6 +60,7 @@ class _Personal(msgspec.Struct, frozen=True):
 
     issuer: str = ""
     inputs: str = ""
+    arguments_digest: str = ""
 
 
 class _Entry(msgspec.Struct, frozen=True):
@@ -114,10 +117,6 @@ def _seen(log: sqlite3.Connection, moment: str, sealer: Sealer | None) -> Iterat
     for tenant, server, tool, metadata, entry, subject, data in log.execute(_CALLS, (moment, MOST)):
         said = msgspec.json.decode(metadata, type=_Metadata)
         known = msgspec.json.decode(data or "{}", type=_Personal)
-        question = _opened(known.inputs, sealer)
-        if question is not None:
-            yield Seen(question=question, would_deny=said.would_deny)
-            continue
         roles = msgspec.json.decode(entry, type=_Entry).identity.roles if entry else ()
         partial: dict[str, Any] = {
             "subject": {"id": subject or "", "issuer": known.issuer, "tenant": tenant, "roles": roles},
@@ -128,18 +127,34 @@ def _seen(log: sqlite3.Connection, moment: str, sealer: Sealer | None) -> Iterat
                 "read_only": said.read_only,
             },
         }
-        yield Seen(question=complete(partial), recorded=False, would_deny=said.would_deny)
+        question = _laid_over(partial, _opened(known.inputs, sealer))
+        yield Seen(
+            question=question,
+            recorded=_digest(question) == known.arguments_digest,
+            would_deny=said.would_deny,
+        )
 
 
-def _opened(sealed: str, sealer: Sealer | None) -> PolicyInput | None:
-    """The question as it was asked; None where it was not kept, was erased, or the key is gone."""
+def _laid_over(partial: dict[str, Any], opened: bytes) -> PolicyInput:
+    """What the row says, and over it what was kept of the question."""
+    with suppress(ValueError):  # of a question in another form nothing is known
+        return complete(partial, msgspec.json.decode(opened, type=dict[str, Any]))
+    return complete(partial)
+
+
+def _digest(question: PolicyInput) -> str:
+    """As the log has it of all arguments: what was kept of them may be a part."""
+    return hashlib.sha256(canonical(question.arguments)).hexdigest()
+
+
+def _opened(sealed: str, sealer: Sealer | None) -> bytes:
+    """What was kept of the question, JSON; nothing where it was not kept, was erased, or the key is gone."""
     if not sealed or sealer is None:
-        return None
+        return b"{}"
     try:
-        text = base64.b64decode(sealed).decode("ascii")
-        return msgspec.json.decode(sealer.open("inputs", text), type=PolicyInput)
+        return sealer.open("inputs", base64.b64decode(sealed).decode("ascii"))
     except ValueError:
-        return None
+        return b"{}"
 
 
 def _examine(suggestion: Suggestion, calls: list[Seen]) -> list[str]:

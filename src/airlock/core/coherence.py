@@ -77,7 +77,7 @@ def settle(config: Config, rows: Sequence[str], ground: Ground) -> Config:
         ground.blame("policy.path", f"nothing at {path}", "name a directory or a .tar.gz, or leave it out")
     _distinct(config, rows, ground)
     _observing(config, rows, ground)
-    _lists(config, rows, ground)
+    _lists(config, ground)
     _addresses(config, ground)
     _destinations(config, ground)
     servers = tuple(_server(entry, key, ground) for entry, key in zip(config.servers, rows, strict=True))
@@ -91,6 +91,8 @@ def settle(config: Config, rows: Sequence[str], ground: Ground) -> Config:
 
 def _listening(config: Config, ground: Ground) -> None:
     _url(config.server.public_url, "server.public_url", ground)
+    if config.tracing.endpoint:
+        _url(config.tracing.endpoint, "tracing.endpoint", ground)
     for index, host in enumerate(config.server.allowed_hosts):
         if not _HOST.fullmatch(host):
             ground.blame(f"server.allowed_hosts.{index}", f"found `{host}`", "expected name or name:port")
@@ -101,15 +103,21 @@ def _listening(config: Config, ground: Ground) -> None:
             ground.blame(f"server.allowed_origins.{index}", f"found `{origin}`", hint)
     for index, proxy in enumerate(config.server.trusted_proxies):
         _proxy(proxy, f"server.trusted_proxies.{index}", ground)
+    for index, scraper in enumerate(config.server.metrics_allow):
+        _network(scraper, f"server.metrics_allow.{index}", ground)
+
+
+def _network(text: str, key: str, ground: Ground) -> bool:
+    """Blame what is no network. False only for the network of everybody."""
+    try:
+        return ipaddress.ip_network(text).prefixlen > 0
+    except ValueError:
+        ground.blame(key, f"found `{text}`", "expected an address or a network such as 10.0.0.0/24")
+        return True
 
 
 def _proxy(text: str, key: str, ground: Ground) -> None:
-    try:
-        proxies = ipaddress.ip_network(text)
-    except ValueError:
-        ground.blame(key, f"found `{text}`", "expected an address or a network such as 10.0.0.0/24")
-        return
-    if proxies.prefixlen == 0:
+    if not _network(text, key, ground):
         ground.blame(key, f"{text} is everybody", "anyone could then claim any address: name the proxies")
 
 
@@ -126,18 +134,13 @@ def _observing(config: Config, rows: Sequence[str], ground: Ground) -> None:
         ground.blame("observe.until", f"{rfc3339(until)} is too far away", hint)
 
 
-def _lists(config: Config, rows: Sequence[str], ground: Ground) -> None:
+def _lists(config: Config, ground: Ground) -> None:
     for index, rule in enumerate(config.lists.narrow):
         key = f"lists.narrow.{index}"
         if not (rule.roles or rule.clients):
             ground.blame(key, "names nobody", "give roles, clients or both")
         if not rule.tags:
             ground.blame(f"{key}.tags", "empty", "the lists of these callers would be: name at least one tag")
-    if config.lists.find_tools:
-        for entry, key in zip(config.servers, rows, strict=True):
-            if entry.name == "airlock":
-                hint = "with lists.find_tools on, airlock__ are the gateway's own tools"
-                ground.blame(f"{key}.name", "airlock is taken", hint)
 
 
 def _addresses(config: Config, ground: Ground) -> None:
@@ -164,6 +167,8 @@ def _destinations(config: Config, ground: Ground) -> None:
 def _distinct(config: Config, rows: Sequence[str], ground: Ground) -> None:
     first: dict[str, str] = {}
     for entry, key in zip(config.servers, rows, strict=True):
+        if entry.name == "airlock":
+            ground.blame(f"{key}.name", "airlock is taken", "airlock__ are the gateway's own tools")
         if entry.name in first:
             hint = f"{first[entry.name]} has this name; every server needs its own, whatever its tenant"
             ground.blame(f"{key}.name", f"{entry.name} is taken", hint)

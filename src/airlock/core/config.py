@@ -13,6 +13,8 @@ from msgspec import Meta
 
 Sensitivity = Literal["low", "medium", "high", "critical"]
 
+Level = Literal["debug", "info", "warn", "error"]
+
 Seconds = Annotated[float, Meta(extra={"unit": "duration"})]
 """Written `30s 5m 1h 30d` (or a number of seconds); seconds in the program."""
 
@@ -74,7 +76,22 @@ class ServerSection(Section, frozen=True, kw_only=True):
     max_connections: Annotated[
         int, Meta(ge=1, le=65536, description="Connections per worker; one more is answered 503.")
     ] = 1000
+    max_clients: Annotated[
+        Positive | None,
+        Meta(
+            description="Addresses (IPv6: /64) with requests running in one worker at once; one more is "
+            "answered 503. `null`: any number.",
+        ),
+    ] = None
     max_body: Annotated[Bytes, Meta(ge=1024, description="Largest request body.")] = 4 * 1024 * 1024
+    metrics_allow: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses or networks that may read `/metrics`. Empty: any."),
+    ] = ()
+    debug_port: Annotated[
+        int,
+        Meta(ge=0, le=65535, description="Port on loopback of `/debug/pprof/heap`; 0: none."),
+    ] = 6060
     drain: Annotated[Seconds, Meta(ge=0, description="Time that running calls get after SIGTERM.")] = 30.0
     tls: Annotated[EdgeTls | None, Meta(description="HTTPS; absent: plain HTTP.")] = None
 
@@ -250,7 +267,7 @@ class ServerEntry(Section, frozen=True, kw_only=True):
         str,
         Meta(
             pattern="^[a-z][a-z0-9-]{0,30}$",
-            description="Id: part of tool names, policy and audit.",
+            description="Id: part of tool names, policy and audit. `airlock` is the gateway itself.",
         ),
     ]
     transport: Annotated[Literal["http", "stdio"], Meta(description="How the server is reached.")]
@@ -342,17 +359,18 @@ class AuditSection(Section, frozen=True, kw_only=True):
         int, Meta(ge=0, le=10, description="Wait for company before a flush, milliseconds.")
     ] = 0
     inputs: Annotated[
-        Literal["full", "none"],
-        Meta(description="Store the policy's question, encrypted and erasable, for replay."),
-    ] = "full"
+        Literal["footprint", "full", "none"],
+        Meta(
+            description="Store the policy's question, encrypted and erasable, for replay: what the policy "
+            "can read of it, or all. All is also kept where that is not proved, and while calls are observed."
+        ),
+    ] = "footprint"
 
 
 class LoggingSection(Section, frozen=True, kw_only=True):
     """What goes to standard output, and is kept for `airlock logs`."""
 
-    level: Annotated[Literal["debug", "info", "warn", "error"], Meta(description="Least severe line.")] = (
-        "info"
-    )
+    level: Annotated[Level, Meta(description="Least severe line.")] = "info"
     audit_all_requests: Annotated[
         bool, Meta(description="Also record lists, pings and handshakes that were allowed.")
     ] = False
@@ -429,6 +447,37 @@ class RateLimitingSection(Section, frozen=True, kw_only=True):
     )
 
 
+class MonitoringSection(Section, frozen=True, kw_only=True):
+    """A closer look at every request, for a while after an incident."""
+
+    enhanced: Annotated[
+        bool,
+        Meta(
+            description="Say of every message that took 100 ms or longer how long each stage took. In this "
+            "file it holds for good, in an overlay for `duration`."
+        ),
+    ] = False
+    duration: Annotated[
+        Seconds,
+        Meta(ge=1, le=72 * 3600, description="How long `enhanced` holds where an overlay asks for it."),
+    ] = 24 * 3600.0
+
+
+class TracingSection(Section, frozen=True, kw_only=True):
+    """Traces of calls, sent to a receiver of OpenTelemetry."""
+
+    endpoint: Annotated[
+        str,
+        Meta(
+            description="URL of its OTLP/HTTP address for traces, such as "
+            "`http://localhost:4318/v1/traces`. Empty: no traces."
+        ),
+    ] = ""
+    sample: Annotated[
+        float, Meta(ge=0, le=1, description="Part of the traces that is sent, chosen by trace id.")
+    ] = 1.0
+
+
 class Config(Section, frozen=True, kw_only=True):
     """Everything, frozen. Build a new one and swap; never change one."""
 
@@ -446,3 +495,5 @@ class Config(Section, frozen=True, kw_only=True):
     lists: ListsSection = ListsSection()
     legacy: LegacySection = LegacySection()
     rate_limiting: RateLimitingSection = RateLimitingSection()
+    monitoring: MonitoringSection = MonitoringSection()
+    tracing: TracingSection = TracingSection()

@@ -20,6 +20,13 @@ Place = Callable[[int], str]
 
 Kind = Literal["text", "number", "boolean", "null", "list", "mapping", "other"]
 
+_SHAPES: dict[type[yaml.Node], tuple[Kind, ...]] = {
+    yaml.ScalarNode: ("text", "number", "boolean", "null", "other"),
+    yaml.SequenceNode: ("list", "other"),
+    yaml.MappingNode: ("mapping", "other"),
+}
+"""What a value can be by the way it is written: a tag that says otherwise is believed in nothing."""
+
 _TAGS: dict[str, Kind] = {
     "tag:yaml.org,2002:str": "text",
     "tag:yaml.org,2002:int": "number",
@@ -58,6 +65,10 @@ def parse(data: bytes | str, place: Place, problems: list[ConfigError]) -> Node:
         raise ConfigError(place(1), "not readable as YAML: not printable UTF-8 text") from error
     except RecursionError as error:
         raise ConfigError(place(1), "not readable as YAML: nested too deeply") from error
+    except ConfigError:
+        raise
+    except (ValueError, OverflowError) as error:  # of PyYAML's own: an escape or a version beyond all numbers
+        raise ConfigError(place(1), "not readable as YAML: a number that is too large") from error
 
 
 class _Tree:
@@ -74,6 +85,8 @@ class _Tree:
             raise ConfigError(where, "an alias", "write the value again in its place")
         self._met.add(id(node))
         kind = _TAGS.get(node.tag, "other")
+        if kind not in _SHAPES[type(node)]:
+            kind = "other"
         if isinstance(node, yaml.ScalarNode):
             return Node(where=where, kind=kind, text=node.value)
         if isinstance(node, yaml.SequenceNode):

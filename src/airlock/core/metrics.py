@@ -55,6 +55,7 @@ POLICY = Durations("policy", "Decisions of the policy about calls, seconds.", _o
 UPSTREAM = Durations("upstream", "Answers of MCP servers, seconds.", _own)
 REDACTION = Durations("redaction", "Looks through one message, seconds.", _own)
 AUDIT = Durations("audit", "Waits until one row of a call is durable, seconds.", _own)
+STAGES = (REQUEST, AUTH, POLICY, UPSTREAM, REDACTION, AUDIT)
 
 _requests = Counter(
     "airlock_requests_total", "MCP messages that were answered.", ["method", "status"], registry=_own
@@ -118,10 +119,10 @@ _jwks_refreshed = Gauge(
     registry=_own,
     multiprocess_mode="mostrecent",
 )
-_cache_hits = Counts(
+CACHE_HITS = Counts(
     Counter("airlock_policy_cache_hits_total", "Questions to policy answered from memory.", registry=_own)
 )
-_cache_misses = Counts(
+CACHE_MISSES = Counts(
     Counter(
         "airlock_policy_cache_misses_total",
         "Questions to policy that could have been remembered and were asked.",
@@ -186,7 +187,7 @@ def audit_stands(*, queue_depth: int, age: float | None, free: int | None) -> No
 
 def decision_cached(hit: bool) -> None:
     """One question met the decision cache: answered from memory, or asked."""
-    (_cache_hits if hit else _cache_misses).note()
+    (CACHE_HITS if hit else CACHE_MISSES).note()
 
 
 def from_zero(
@@ -213,9 +214,9 @@ def from_zero(
 def hand_over() -> None:
     """Show what was noted since the last time. Called on the event loop, once a second and before it is
     shown."""
-    for took in (REQUEST, AUTH, POLICY, UPSTREAM, REDACTION, AUDIT):
+    for took in STAGES:
         took.hand_over()
-    for happened in (REQUESTS, DECISIONS, _cache_hits, _cache_misses):
+    for happened in (REQUESTS, DECISIONS, CACHE_HITS, CACHE_MISSES):
         happened.hand_over()
 
 
@@ -226,6 +227,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """Of the policies that decide now; more than one while workers change over."""
     reloads: Mapping[str, int]
     """By result, since the start."""
+    fragment_refused: bool = False
+    """What the overlay says is not in force."""
 
 
 class _Whole:
@@ -247,6 +250,11 @@ class _Whole:
         for result, count in self._standing.reloads.items():
             reloads.add_metric([result], count)
         yield reloads
+        yield GaugeMetricFamily(
+            "airlock_config_fragment_refused",
+            "1 while the text of the overlay is refused.",
+            value=int(self._standing.fragment_refused),
+        )
 
 
 def exposition(directory: str = "", standing: Standing | None = None) -> bytes:

@@ -15,6 +15,7 @@ from airlock.core.clock import rfc3339
 
 ALIASES = {
     "server.maxConnections": "server.max_connections",
+    "server.maxClients": "server.max_clients",
     "logging.auditAllRequests": "logging.audit_all_requests",
     "policy.cacheTTL": "policy.cache_ttl",
     "policy.cacheSize": "policy.cache_size",

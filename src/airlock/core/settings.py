@@ -14,14 +14,14 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import msgspec
 import msgspec.inspect as mi
 
-from airlock.core import document
+from airlock.core import document, fragment
 from airlock.core.clock import SYSTEM
 from airlock.core.coherence import Ground, is_loopback, settle
 from airlock.core.config import Config
@@ -33,6 +33,9 @@ from airlock.core.schema import keys
 from airlock.core.shape import Reader
 
 PREFIX = "AIRLOCK__"
+
+BASELESS = "fragment without base"
+"""Why nothing is served by a file that holds a few keys to lay over a configuration, and none is there."""
 
 LARGEST_FILE = 16 * 1024 * 1024
 """Ten thousand servers fill a tenth of it; more is no configuration file."""
@@ -74,7 +77,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     return Loaded(
         config=config,
         origins=reader.origins,
-        not_ready=_not_ready(config),
+        not_ready=_not_ready(config, [key for key, where in reader.origins.items() if _in(path, where)]),
         digest=hashlib.sha256(msgspec.json.encode(config, order="sorted")).hexdigest(),
     )
 
@@ -132,7 +135,16 @@ def _overrides(
     return found
 
 
-def _not_ready(config: Config) -> tuple[str, ...]:
-    """`weak_key`: a demo key that whoever reads the data directory can use must not face a network."""
+def _in(path: Path | None, where: str) -> bool:
+    return path is not None and where.startswith(f"{path}:")
+
+
+def _not_ready(config: Config, written: Sequence[str]) -> tuple[str, ...]:
+    """`weak_key`: a demo key that whoever reads the data directory can use must not face a network.
+
+    `written` are the keys of the file: one that holds nothing but keys of a fragment was meant to be laid
+    over a configuration that is missing.
+    """
     exposed = config.auth.local_issuer and not is_loopback(config.server.host)
-    return ("weak_key",) if exposed else ()
+    lost = bool(written) and fragment.KEYS.issuperset(written)
+    return (*(("weak_key",) if exposed else ()), *((BASELESS,) if lost else ()))

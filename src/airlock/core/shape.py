@@ -160,7 +160,7 @@ def _scalar(kind: mi.Type, unit: str, node: Node) -> object:
     match kind:
         case mi.IntType() | mi.FloatType():
             return _number(kind, unit, node)
-        case mi.BoolType() if node.kind == "boolean":
+        case mi.BoolType() if node.kind == "boolean" and node.text.lower() in _TRUE_FALSE:
             return _TRUE_FALSE[node.text.lower()]
         case mi.LiteralType(values=values) if node.kind == "text":
             word = _WORDS.get(node.text.lower(), node.text.lower())

@@ -43,8 +43,7 @@ class Connection(asyncio.Protocol):
         """Not one byte has arrived."""
         self._deaf = False
         """Nothing more is looked at."""
-        self._reading = True
-        self._writing = True
+        self._reading = self._writing = True
         self._alarm = Alarm(self._overdue)
         self._message_due = 0.0
         """When the message must have arrived, in seconds of the loop; 0: not known yet."""
@@ -57,8 +56,8 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._client: Client | None = (str(peer[0]), int(peer[1])) if peer else None
         self._reader = Reader(self._transport)
-        self._hall.connections.add(self)
         self._alarm.expect(limits.HEADER_TIME)
+        self._hall.enter(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._hall.leave(self)
@@ -139,15 +138,16 @@ class Connection(asyncio.Protocol):
         self._received = self._body = 0
         self._alarm.due = self._message_due = 0.0
         path, query = request_target(url)
-        modern = self._parser.get_http_version() != "1.0"
+        modern = self._parser.get_http_version() == "1.1"
+        method = self._parser.get_method().decode("ascii")
         turn = self._newest = Turn(
             self,
-            method=self._parser.get_method().decode("ascii"),
+            method=method,
             path=path,
             query=query,
             fields=fields,
             client=self._client,
-            keep=modern and self._parser.should_keep_alive(),
+            keep=modern and method != "CONNECT" and self._parser.should_keep_alive(),
             chunked=modern,
             alarm=self._alarm,
         )
@@ -168,11 +168,11 @@ class Connection(asyncio.Protocol):
             return
         turn.finish()
         self._in_head = True
-        self._pending = 0
+        self._pending = self._received = 0
         self._alarm.due = 0.0
         self._deaf = not turn.keep
         if turn.ended and self._turn is None:
-            self._rest()
+            self._rest() if turn.keep else self.end()
 
     # Called by turns.
 
@@ -185,7 +185,7 @@ class Connection(asyncio.Protocol):
 
     def done(self, turn: Turn) -> None:
         self._turn = None
-        if not turn.keep:
+        if not turn.keep and turn is not self._newest:  # who is cut off while sending reads no answer
             self.end()
         elif self._waiting:
             self._next()
@@ -196,10 +196,7 @@ class Connection(asyncio.Protocol):
     def take_more(self, *, more: bool) -> None:
         if more != self._reading and not self._transport.is_closing():
             self._reading = more
-            if more:
-                self._transport.resume_reading()
-            else:
-                self._transport.pause_reading()
+            (self._transport.resume_reading if more else self._transport.pause_reading)()
 
     # Called by the server.
 
@@ -218,6 +215,8 @@ class Connection(asyncio.Protocol):
         self._transport.close()
         if self._transport.get_write_buffer_size():
             self._reader.watch()
+        else:
+            self._hall.part(self)
 
     # Requests in turn.
 
@@ -295,6 +294,6 @@ class Connection(asyncio.Protocol):
     def _refuse(self, answer: bytes) -> None:
         """Close. Where no other answer is due, this one is written."""
         self._deaf = True
-        if (turn := self._turn) is None or (turn is self._newest and not turn.begun and not self._in_head):
+        if not self._waiting and (turn := self._turn) is self._newest and (turn is None or not turn.begun):
             self.write(answer)
         self.end()

@@ -69,6 +69,8 @@ class Doors:
         without one: nothing that a browser is made to send counts against the limits of its address."""
         told = dict(headers)
         single = len(told) == len(headers)
+        if (coding := told.get(b"transfer-encoding")) is not None:
+            _understood(coding, once=single or _once(headers, b"transfer-encoding"))
         host, origin = told.get(b"host"), told.get(b"origin")
         if host is None or not (single or _once(headers, b"host")) or not self._takes(host):
             raise Rejected(421, -32600, "host_not_allowed", "This host name is not served here.")
@@ -104,6 +106,13 @@ class Doors:
             return True
         scheme, _, rest = origin.partition("://")
         return self._loopback and scheme == "http" and _without_port(rest) in LOOPBACK
+
+
+def _understood(coding: bytes, *, once: bool) -> None:
+    """Raise 501 for a coding beside `chunked`: others may read its framing in another way (RFC 9112 6.1)."""
+    if not once or coding.lower() != b"chunked":
+        close = (("connection", "close"),)
+        raise Rejected(501, -32600, "transfer_coding", "The only transfer coding is chunked.", headers=close)
 
 
 def _once(headers: Fields, name: bytes) -> bool:

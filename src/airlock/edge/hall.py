@@ -34,7 +34,10 @@ class Hall:
         self.connections: set[Guest] = set()
         self.turns: set[Turn] = set()
         self.empty = asyncio.Event()
-        """Once draining has begun: nobody is left."""
+        """Once draining has begun: nobody is left but who takes leave."""
+        self.deserted = asyncio.Event()
+        """Once draining has begun: nobody is left at all."""
+        self._parting: set[Guest] = set()
         self._application = application
         self._draining = False
 
@@ -47,9 +50,23 @@ class Hall:
             self.turns.add(turn)
             turn.task = asyncio.get_running_loop().create_task(self._serve(turn))
 
+    def enter(self, guest: Guest) -> None:
+        """A connection is made; one whose handshake outlasts the beginning of draining is asked to leave."""
+        self.connections.add(guest)
+        if self._draining:
+            guest.shut()
+
+    def part(self, guest: Guest) -> None:
+        """A connection is closed on our side. Over TLS some peers leave late: they take nobody's place."""
+        if guest in self.connections:
+            self.connections.discard(guest)
+            self._parting.add(guest)
+            self._look()
+
     def leave(self, guest: Guest) -> None:
         """A connection is lost."""
         self.connections.discard(guest)
+        self._parting.discard(guest)
         self._look()
 
     def drain(self) -> None:
@@ -75,3 +92,5 @@ class Hall:
     def _look(self) -> None:
         if self._draining and not self.connections and not self.turns:
             self.empty.set()
+            if not self._parting:
+                self.deserted.set()

@@ -66,7 +66,7 @@ class Problems:
             metrics.auth_failed(failure.reason)
         known = isinstance(reached, Governed) and failure.reason not in LIMITS
         if known or isinstance(failure, Fault) or self._audible():
-            self._note(inbound, identified, failure)
+            self._note(inbound, _server(reached), failure)
         if reached is not None:
             try:
                 self._conceal(reached, failure)
@@ -119,7 +119,7 @@ class Problems:
             contained=refusals.is_contained(failure),
         )
 
-    def _note(self, inbound: Inbound | None, identified: Identified | None, failure: Failure) -> None:
+    def _note(self, inbound: Inbound | None, server: str, failure: Failure) -> None:
         """One line per failure; the only ones with a source address are those that operators search by it."""
         fields: dict[str, object] = {
             "correlation_id": inbound.request_id if inbound else "",
@@ -133,7 +133,8 @@ class Problems:
                 "upstream_unavailable": "upstream_error",
                 "upstream_protocol_error": "upstream_error",
             }.get(failure.reason, "request_failed")
-            self._log.error(event, detail=failure.detail, effect=failure.effect.value, **fields)
+            named = {"server": server} if server else {}
+            self._log.error(event, detail=failure.detail, effect=failure.effect.value, **named, **fields)
         elif isinstance(failure, Unauthenticated):
             source = inbound.source_ip if inbound else ""
             named = {name: failure.about[name] for name in ("iss", "kid", "aud") if name in failure.about}
@@ -168,14 +169,24 @@ SECURITY = DIFFERENTIALS | {
 
 def _seen(reached: Reached | None) -> tuple[Inbound | None, Identified | None]:
     """What is known of the message at this point."""
-    if isinstance(reached, Redacted):
-        reached = reached.allowed
-    if isinstance(reached, Allowed):
-        reached = reached.admitted
-    if isinstance(reached, Admitted):
-        reached = reached.routed
+    reached = _unwrapped(reached)
     if isinstance(reached, Routed):
         reached = reached.identified
     if isinstance(reached, Identified):
         return reached.caller.inbound, reached
     return reached.inbound if isinstance(reached, Authenticated) else reached, None
+
+
+def _server(reached: Reached | None) -> str:
+    """The server that the message is for; empty while that is not known."""
+    reached = _unwrapped(reached)
+    return reached.server.entry.name if isinstance(reached, Routed) else ""
+
+
+def _unwrapped(reached: Reached | None) -> Inbound | Authenticated | Identified | Routed | None:
+    """What was known before anybody decided."""
+    if isinstance(reached, Redacted):
+        return reached.allowed.admitted.routed
+    if isinstance(reached, Allowed):
+        return reached.admitted.routed
+    return reached.routed if isinstance(reached, Admitted) else reached

@@ -7,6 +7,7 @@ cancelled, so that it is recorded and its client learns of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +25,10 @@ BACKLOG = 2048
 
 LAST_WORDS = 1.0
 """Seconds for what was cancelled to record that and say it."""
+
+
+PARTING = 5.0
+"""Seconds of draining that peers over TLS get to take leave; some do so when they next want something."""
 
 
 class Server:
@@ -71,6 +76,9 @@ class Server:
         try:
             async with asyncio.timeout(self._patience):
                 await self._hall.empty.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PARTING):
+                        await self._hall.deserted.wait()
         except TimeoutError:
             await self._cancel()
         for connection in list(self._hall.connections):

@@ -14,7 +14,7 @@ from airlock.core.clock import Clock
 from airlock.core.errors import Fault, Refused, Stage
 from airlock.gateway.observe import OBSERVED, Observed, never, would_deny
 from airlock.gateway.resolve import unknown_tool
-from airlock.model.call import Admitted, Allowed, Identified, Reached, Routed
+from airlock.model.call import Admitted, Allowed, Cut, Identified, Reached, Routed
 from airlock.model.decision import Decision
 from airlock.model.server import Tool
 from airlock.policy import input as questions
@@ -27,7 +27,16 @@ class Engine(Protocol):
     @property
     def revision(self) -> str: ...
 
+    @property
+    def facts(self) -> Cut | None:
+        """Cuts a question to what can be read of it; None where that is not proved."""
+        ...
+
     def decide(self, question: bytes) -> Decision: ...
+
+    def trouble(self) -> str:
+        """Why it can answer nothing at all; empty where it can."""
+        ...
 
 
 class Authorize:
@@ -44,13 +53,16 @@ class Authorize:
         decision = self.engine.decide(asked)
         refused = refusal(decision, routed.tool)
         would = admitted.would_deny
+        observed = self._observed(routed.server.entry, routed.identified.caller.principal.tenant)
         if refused is not None:
-            if not self._observed(routed.server.entry, routed.identified.caller.principal.tenant):
+            if not observed:
                 raise refused
             # What an answer obliges to still holds: it can only tighten.
             decision = structs.replace(decision, allow=True, approval=None, reason=OBSERVED)
             would = would or would_deny(refused)
-        return Allowed(admitted=admitted, decision=decision, question=asked, would_deny=would)
+        # What is observed is kept whole: a policy that is not written yet may want to know all of it.
+        facts = None if observed else self.engine.facts
+        return Allowed(admitted=admitted, decision=decision, question=asked, facts=facts, would_deny=would)
 
     def visible(self, identified: Identified, tool: Tool) -> bool:
         """Whether the caller may know of the tool. Raises `PolicyFault` where policy cannot say."""

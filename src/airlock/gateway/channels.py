@@ -120,7 +120,7 @@ class Cleaner:
         if not is_object(block):
             return self.value(block)
         if text is not None and isinstance(block.get("text"), str):
-            if block.keys() <= _PLAIN:
+            if _is_plain(block):
                 return block if text is block["text"] else {**block, "text": text}
             return self._around(block, "text", text)
         resource: Any = block.get("resource")
@@ -177,8 +177,13 @@ class Cleaner:
 
 
 def _is_plain(block: Any) -> bool:
-    """Whether a block has nothing but its text."""
-    return is_object(block) and block.keys() == _PLAIN and isinstance(block["text"], str)
+    """Whether a block has nothing but its text. Another type is the server's own word, to be looked at."""
+    return (
+        is_object(block)
+        and block.keys() == _PLAIN
+        and block["type"] == "text"
+        and isinstance(block["text"], str)
+    )
 
 
 def _text_of(block: Any) -> str | None:

@@ -117,7 +117,7 @@ class Forward:
         """Pass on progress of this call under the client's own token, without what may not leave, while
         nothing contains the call and it is not too much; nothing else may pass."""
         meta = call.request.params.get("_meta")
-        if meta is None:
+        if meta is None or "progressToken" not in meta:
             return None
         ours = meta["progressToken"]
         theirs = call.allowed.admitted.routed.identified.message.params["_meta"]["progressToken"]

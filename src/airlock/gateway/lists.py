@@ -53,7 +53,7 @@ async def visible_tools(
 def offered(identified: Identified) -> Iterator[Tool]:
     """Every tool on the route that could be called, whoever asks, in the order of lists."""
     caller = identified.caller
-    for server in visible_servers(caller.snapshot, caller.principal.tenant, caller.inbound.server):
+    for server in visible_servers(caller):
         if server.catalog is not None:
             for tool in server.catalog.tools.values():
                 if tool.pin == "pinned" and not tool.defect:
@@ -80,10 +80,7 @@ def definitions(identified: Identified, tools: list[Tool], shown: Shown) -> list
 def states(identified: Identified) -> dict[str, str]:
     """State of each server on the route, as far as the tenant can see them."""
     caller = identified.caller
-    return {
-        server.entry.name: _state(server)
-        for server in visible_servers(caller.snapshot, caller.principal.tenant, caller.inbound.server)
-    }
+    return {server.entry.name: _state(server) for server in visible_servers(caller)}
 
 
 def _state(server: RegisteredServer) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from airlock.core.errors import Effect, Refused, Stage
-from airlock.gateway import contain
+from airlock.gateway import contain, echo
 from airlock.model.call import Redacted, Routed
 from airlock.model.snapshot import Snapshot
 
@@ -85,7 +85,7 @@ def no_longer(call: Redacted, now: Snapshot, wall: float) -> Refused | None:
     `wall` in Unix seconds."""
     routed = call.allowed.admitted.routed
     principal, server = routed.identified.caller.principal, routed.server.entry
-    found = now.registry.servers.get(server.name)
+    found = echo.server_for(principal, now, server.name)
     if found is None or found.entry != server:
         text = f"The server {server.name} was taken out of service."
         return Refused(

@@ -15,6 +15,7 @@ import msgspec
 
 from airlock.core.clock import Clock
 from airlock.core.errors import AuditFault, Effect, Fault, Refused
+from airlock.gateway import echo
 from airlock.gateway.aside import aside
 from airlock.gateway.claims import Claims
 from airlock.gateway.floods import Floods
@@ -27,6 +28,7 @@ from airlock.gateway.words import (
     LIMITS,
     METHODS,
     SEVERITY,
+    known_server,
     reason_of,
     risk,
 )
@@ -43,7 +45,6 @@ from airlock.model.call import (
     Routed,
 )
 from airlock.model.entry import Event, Personal, Receipt, Severity
-from airlock.model.snapshot import Snapshot
 
 
 class Log(Protocol):
@@ -77,7 +78,7 @@ class Record:
         clock: Clock,
         sealer: Seal,
         intent: Literal["effects", "all"],
-        inputs: Literal["full", "none"],
+        inputs: Literal["footprint", "full", "none"],
         all_requests: bool,
         redactors: Redactors,
         announce: Announce,
@@ -87,7 +88,7 @@ class Record:
         self._clock = clock
         self._sealer = sealer
         self._every_intent = intent == "all"
-        self._inputs = inputs == "full"
+        self._inputs = inputs
         self.floods = Floods(log=log, clock=clock)
         self.all_requests = all_requests
         self._redactors = redactors
@@ -219,11 +220,13 @@ class Record:
         method = identified.message.method if identified else ""
         client = identified.client if identified else None
         named = method if method in METHODS else "unknown" if method else ""
-        server = tool.server if tool else _known(inbound.server, snapshot)
+        server = tool.server if tool else known_server(inbound.server, snapshot)
         route = inbound.route if server or not inbound.server else "/mcp/{server}"
         attributes: dict[str, Any] = {"method": named, "route": route, **(metadata or {})}
         if allowed and allowed.would_deny:
             attributes["would_deny"] = allowed.would_deny
+        if principal.subject == echo.SYNTHETIC and severity != "CRITICAL" and echo.harmless(reached):
+            attributes["synthetic"] = True
         if tool:
             attributes["sensitivity"] = tool.sensitivity
             attributes["read_only"] = tool.read_only
@@ -264,6 +267,8 @@ class Record:
         arguments, asked = (
             (redacted.arguments, redacted.question) if redacted else self._kept(routed, allowed)
         )
+        if asked is not None and allowed and allowed.facts and self._inputs == "footprint":
+            asked = allowed.facts(asked)
         return Personal(
             issuer=principal.issuer,
             subject=principal.subject,
@@ -280,7 +285,7 @@ class Record:
             arguments_digest=_digest(arguments) if arguments is not None else "",
             result=result,
             input_digest=_digest(asked) if asked is not None else "",
-            inputs=self._sealer.seal("inputs", asked).encode() if asked and self._inputs else None,
+            inputs=self._sealer.seal("inputs", asked).encode() if asked and self._inputs != "none" else None,
         )
 
     def _kept(self, routed: Routed | None, allowed: Allowed | None) -> tuple[bytes | None, bytes | None]:
@@ -289,11 +294,6 @@ class Record:
             return None, None
         recorded = recordable(self._redactors.rules, routed, allowed)
         return strict.canonical(recorded), question(allowed, recorded) if allowed else None
-
-
-def _known(server: str, snapshot: Snapshot) -> str:
-    """The name if it is one of ours: a made-up one is the caller's own text, which no entry keeps."""
-    return server if server in snapshot.registry.servers else ""
 
 
 def _digest(value: bytes) -> str:

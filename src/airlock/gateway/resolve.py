@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from airlock.core.errors import Effect, Rejected, Stage, UpstreamFault
+from airlock.gateway import echo
 from airlock.mcp import names
 from airlock.model.call import Authenticated, Identified, Routed
 from airlock.model.server import RegisteredServer, Tool
-from airlock.model.snapshot import Snapshot
 
 MAX_SHOWN = 256
 """Characters of an unknown name that are repeated to the caller: twice what a name may have."""
@@ -32,9 +32,8 @@ def find(identified: Identified) -> tuple[RegisteredServer, Tool]:
     """The server and tool that the request names, as far as the caller's tenant can see them."""
     caller = identified.caller
     name = identified.message.params["name"]
-    registry = caller.snapshot.registry
     server_id = caller.inbound.server or names.split(name)[0]
-    server = registry.servers.get(server_id)
+    server = echo.server_for(caller.principal, caller.snapshot, server_id)
     if server is None:
         raise unknown_tool(name)
     if server.entry.tenant and server.entry.tenant != caller.principal.tenant:
@@ -52,7 +51,7 @@ def require_route(caller: Authenticated) -> None:
     """Refuse `/mcp/{server}` where the caller's tenant has no such server, in the words of a wrong method
     (F-4)."""
     only = caller.inbound.server
-    server = caller.snapshot.registry.servers.get(only)
+    server = echo.server_for(caller.principal, caller.snapshot, only)
     if not only or (server is not None and server.entry.tenant in ("", caller.principal.tenant)):
         return
     reason = "cross_tenant_attempt" if server is not None else "server_unknown"
@@ -61,9 +60,11 @@ def require_route(caller: Authenticated) -> None:
     )
 
 
-def visible_servers(snapshot: Snapshot, tenant: str, only: str) -> list[RegisteredServer]:
-    """The servers on a route that the tenant can see, in order of their ids."""
-    servers = snapshot.registry.servers
-    chosen = [servers[only]] if only and only in servers else [] if only else list(servers.values())
-    seen = [server for server in chosen if server.entry.tenant in ("", tenant)]
-    return sorted(seen, key=lambda server: server.entry.name)
+def visible_servers(caller: Authenticated) -> list[RegisteredServer]:
+    """The servers on the caller's route that it can see, in order of their ids."""
+    only = caller.inbound.server
+    names = (only,) if only else (*caller.snapshot.registry.servers, echo.NAME)
+    chosen = {name: echo.server_for(caller.principal, caller.snapshot, name) for name in names}
+    seen = (server for server in chosen.values() if server is not None)
+    own = [server for server in seen if server.entry.tenant in ("", caller.principal.tenant)]
+    return sorted(own, key=lambda server: server.entry.name)

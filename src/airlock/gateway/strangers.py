@@ -30,7 +30,11 @@ bounded."""
 _ELSEWHERE = "0.0.0.0/0"
 
 
-_ACTIONS = {"rate_limited": "rate_limit_hit", "contained": "security_violation"}
+_ACTIONS = {
+    "rate_limited": "rate_limit_hit",
+    "too_many_clients": "rate_limit_hit",
+    "contained": "security_violation",
+}
 """What was tried, where it was not to prove who one is."""
 
 

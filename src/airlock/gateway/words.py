@@ -5,6 +5,7 @@ from __future__ import annotations
 from airlock.core.errors import Fault, Refused, Rejected
 from airlock.mcp.methods import LEGACY_METHODS, MODERN_METHODS
 from airlock.model.entry import Severity
+from airlock.model.snapshot import Snapshot
 
 ACTIONS = {
     "tools/call": "tool_call",
@@ -57,6 +58,11 @@ def reason_of(failure: Refused | Fault) -> str:
         return f"parser_differential: {failure.reason}"
     policy = failure.policy_reason if isinstance(failure, Refused) else None
     return f"{failure.reason}: {policy}" if policy and policy != failure.reason else failure.reason
+
+
+def known_server(name: str, snapshot: Snapshot) -> str:
+    """The name if it is one of ours: a made-up one is the caller's own text, which no entry keeps."""
+    return name if name in snapshot.registry.servers else ""
 
 
 def risk(sensitivity: str) -> Severity:

@@ -93,6 +93,8 @@ class Verifier:
         self._unknown_key = unknown_key
         self._cache_tokens = cache_tokens
         self._known: dict[bytes, _Verified] = {}
+        self.asked = self.missed = 0
+        """Tokens that were to be verified, and those of them that were not remembered."""
 
     def verify(
         self, token: str, *, audience: tuple[str, ...], keys: Keys, revocations: Revocations, now: float
@@ -111,9 +113,11 @@ class Verifier:
         if not token.isascii():
             raise invalid(Reason.MALFORMED)
         digest = hashlib.sha256(token.encode()).digest()
+        self.asked += 1
         verified = self._known.get(digest)
         if verified is None or not _still_pinned(verified, keys):  # 1
             self._known.pop(digest, None)
+            self.missed += 1
             verified = self._check(token, keys, now)
             self._remember(digest, verified)
         try:

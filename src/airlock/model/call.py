@@ -8,7 +8,7 @@ Each holds the one before it; nothing is copied and nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -89,6 +89,10 @@ class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     """What enforcing would have said of the definition, where the call is only observed."""
 
 
+Cut = Callable[[bytes], bytes]
+"""From a question to the parts of it that a policy can read."""
+
+
 class Allowed(msgspec.Struct, frozen=True, kw_only=True):
     """4 policy said yes, and this is the question it answered."""
 
@@ -96,6 +100,8 @@ class Allowed(msgspec.Struct, frozen=True, kw_only=True):
     decision: Decision
     question: bytes
     """The policy input, JSON."""
+    facts: Cut | None = None
+    """What a record needs of the question; None: all of it."""
     would_deny: str = ""
     """What enforcing would have said first, where the call is only observed."""
 

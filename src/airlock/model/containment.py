@@ -15,7 +15,7 @@ import msgspec
 
 from airlock.core.units import Rate
 from airlock.model.lattice import LATTICE
-from airlock.model.lease import ANY, Lease, delta
+from airlock.model.lease import ANY, RULES, Lease, delta
 from airlock.model.network import address, network
 
 if TYPE_CHECKING:
@@ -49,6 +49,8 @@ class Index:
         self.tools: Held = {}
         self.rates: dict[tuple[str, str], Limits] = {}
         """By setting and tenant; `*`: for every tenant."""
+        self.settings: list[Lease] = []
+        """What sets values of the configuration; see `airlock.model.overrides`."""
 
     def address(self, ip: str, now: float) -> Lease | None:
         """What blocks this address; None for nothing. What is no address is blocked by nothing."""
@@ -150,6 +152,8 @@ def compiled(leases: Iterable[Lease], *, epoch: int) -> Leases:
     """The part of the snapshot for these leases."""
     index, held = Index(), tuple(lease for lease in leases if lease.state == "active")
     for lease in held:
+        if RULES[lease.action].overrides:
+            index.settings.append(lease)
         for setting, value in delta(lease.action, lease.selector).items():
             _put(index, lease, setting, value)
     return Leases(epoch=epoch, index=index if held else None, held=held)

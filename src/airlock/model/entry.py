@@ -17,7 +17,7 @@ class Personal(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Values that a person can be found by. They are committed in the entry and stored beside it, erasable.
 
     `arguments` and `result` are committed always and stored only if `audit.bodies` asks for it.
-    `inputs` is the policy's question, encrypted; its plain digest is `input_digest`.
+    `inputs` is what is kept of the policy's question, encrypted; its plain digest is `input_digest`.
     """
 
     issuer: str = ""

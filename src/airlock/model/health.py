@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -40,12 +41,12 @@ class Health(msgspec.Struct, kw_only=True):
     def degraded(self) -> bool:
         return any(component.state != "ok" for component in self.components.values())
 
-    def why_not(self, *, besides: str = "") -> str:
-        """The reasons for not being ready, in one line, leaving one component out."""
+    def why_not(self, *, besides: Collection[str] = ()) -> str:
+        """The reasons for not being ready, in one line, leaving components out."""
         return "; ".join(
             f"{name}: {part.reason}"
             for name, part in self.components.items()
-            if part.state == "failed" and name != besides
+            if part.state == "failed" and name not in besides
         )
 
 

@@ -13,6 +13,7 @@ import msgspec
 
 from airlock.core import units
 from airlock.core.units import Rate
+from airlock.model import fields
 from airlock.model.lattice import Settings
 from airlock.model.network import normalised
 
@@ -29,6 +30,10 @@ Action = Literal[
     "server.disable",
     "tenant.isolate",
     "ratelimit.tighten",
+    "logging.enhance",
+    "monitoring.enhance",
+    "cache.tune",
+    "limits.tune",
 ]
 State = Literal["active", "released", "expired"]
 Origin = Literal["api", "cli", "registry", "config", "system"]
@@ -68,6 +73,14 @@ class Selector(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     per_ip: str = ""
     per_tenant: str = ""
     """Rates such as `10/min`."""
+    level: str = ""
+    audit_all_requests: str = ""
+    enhanced: str = ""
+    cache_ttl: str = ""
+    cache_size: str = ""
+    max_connections: str = ""
+    max_clients: str = ""
+    """Values of configuration keys; what each may be stands in `airlock.model.fields`."""
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,9 +88,21 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    """Values of which it needs one or more."""
+
+    @property
+    def overrides(self) -> bool:
+        """Whether it sets values of the configuration."""
+        return bool(self.sets) or "enhanced" in self.needs
+
+    alone: bool = False
+    """Two values have no join: who sets one holds it, and nobody else can until then."""
     usual: float = HOUR
     longest: float | None = 24 * HOUR
 
+
+RATES = ("per_token", "per_ip", "per_tenant")
 
 RULES: Mapping[Action, Rule] = {
     "ip.block": Rule(needs=("cidr",)),
@@ -87,9 +112,12 @@ RULES: Mapping[Action, Rule] = {
     "tool.quarantine": Rule(needs=("server", "tool"), takes=("digest",), longest=72 * HOUR),
     "server.disable": Rule(needs=("server",), usual=4 * HOUR, longest=72 * HOUR),
     "tenant.isolate": Rule(needs=("tenant",)),
-    "ratelimit.tighten": Rule(takes=("per_token", "per_ip", "per_tenant", "tenant")),
+    "ratelimit.tighten": Rule(sets=RATES, takes=("tenant",)),
+    "logging.enhance": Rule(sets=("level", "audit_all_requests"), usual=2 * HOUR, longest=8 * HOUR),
+    "monitoring.enhance": Rule(needs=("enhanced",), usual=24 * HOUR, longest=72 * HOUR),
+    "cache.tune": Rule(sets=("cache_ttl", "cache_size"), alone=True, usual=4 * HOUR),
+    "limits.tune": Rule(sets=("max_connections", "max_clients"), alone=True, usual=4 * HOUR),
 }
-RATES = ("per_token", "per_ip", "per_tenant")
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +162,7 @@ def read_selector(action: Action, pairs: Mapping[str, str]) -> Selector:
     Raises `Unfit` `selector_invalid`, or `invalid_ip` for what is no address or network.
     """
     rule = RULES[action]
-    known = (*rule.needs, *rule.takes)
+    known = (*rule.needs, *rule.sets, *rule.takes)
     for key, value in pairs.items():
         if key not in known:
             raise _invalid(f"{action} takes {', '.join(known)}, not {key[:64]!r}")
@@ -182,6 +210,20 @@ def _rates(selector: Selector) -> Settings:
     return {setting: rate for setting, rate in found.items() if rate is not None}
 
 
+def _logging(selector: Selector) -> Settings:
+    found: dict[str, object] = {"log.level": selector.level} if selector.level else {}
+    return found | ({"audit_all_requests": True} if selector.audit_all_requests else {})
+
+
+def _closely(selector: Selector) -> Settings:
+    return {"monitoring.enhanced": True}
+
+
+def _none(selector: Selector) -> Settings:
+    """Capacity is no protection: nothing is tightened."""
+    return {}
+
+
 def _off(selector: Selector) -> Settings:
     return {"server.status": "inactive", "server.cut": "cut"}
 
@@ -208,17 +250,19 @@ _DELTAS: Mapping[Action, Delta] = {
     "server.disable": _off,
     "tenant.isolate": _one("isolate.tenants", "tenant"),
     "ratelimit.tighten": _rates,
+    "logging.enhance": _logging,
+    "monitoring.enhance": _closely,
+    "cache.tune": _none,
+    "limits.tune": _none,
 }
 
 
 def _complete(action: Action, pairs: Mapping[str, str]) -> Mapping[str, str]:
     """Raises where each value is fine and the whole is not."""
-    if action != "ratelimit.tighten":
-        return pairs
-    rates = [kind for kind in RATES if kind in pairs]
-    if not rates:
-        raise _invalid(f"{action} needs one of {', '.join(RATES)}, such as per_token=10/min")
-    if "tenant" in pairs and "per_ip" in pairs:
+    sets = RULES[action].sets
+    if sets and not any(key in pairs for key in sets):
+        raise _invalid(f"{action} needs one of {', '.join(sets)}")
+    if action == "ratelimit.tighten" and "tenant" in pairs and "per_ip" in pairs:
         raise _invalid("per_ip is counted before the tenant is known: leave tenant out")
     return pairs
 
@@ -229,11 +273,11 @@ def _normal(key: str, value: str) -> str:
             return normalised(value)
         except ValueError as wrong:
             raise Unfit("invalid_ip", f"{value[:64]!r}: {wrong}.") from wrong
-    if key in RATES:
+    if fields.known(key):
         try:
-            return units.show_rate(units.rate(value))
+            return fields.show(fields.read(key, value))
         except ValueError as wrong:
-            raise _invalid(f"{key}={value[:64]!r}: {wrong}; write 10/min") from wrong
+            raise _invalid(f"{key}={value[:64]!r}: {wrong}") from wrong
     if value == ANY:
         if key == "digest":
             return ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tarfile
 import zlib
 from importlib import resources
@@ -29,6 +30,8 @@ MAX_FILE_BYTES = 1024 * 1024
 MAX_BYTES = 8 * 1024 * 1024
 MAX_MEMBERS = 4096
 """Entries of an archive, wanted or not: reading a longer table of contents is no use to anybody."""
+
+_TEST = re.compile(rb"^test_\w+ if \{\n(?:(?!\}).*\n)*\}", re.MULTILINE)
 
 STARTER = "starter"
 """Origin of the policy that applies when none is configured."""
@@ -50,12 +53,17 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def modules(self) -> dict[str, bytes]:
-        """What decides: every `.rego` that is no test."""
-        return {path: text for path, text in self.files.items() if _is_module(path)}
+        """What decides: every `.rego` that is no test, without the tests that stand in it."""
+        return {path: without_tests(text) for path, text in self.files.items() if _is_module(path)}
 
     @property
     def test_modules(self) -> dict[str, bytes]:
-        return {path: text for path, text in self.files.items() if path.endswith("_test.rego")}
+        """Every `.rego` with tests in it, whole."""
+        return {
+            path: text
+            for path, text in self.files.items()
+            if path.endswith("_test.rego") or (_is_module(path) and without_tests(text) != text)
+        }
 
     @property
     def golden(self) -> dict[str, bytes]:
@@ -81,6 +89,19 @@ class Bundle(msgspec.Struct, frozen=True, kw_only=True):
         if bundle.revision != _revision(bundle.files):
             raise ConfigError(bundle.origin, "the bundle does not match its revision")
         return bundle
+
+
+def without_tests(text: bytes) -> bytes:
+    """A module with empty lines in place of its tests: `test_name if {` to `}`, both at the start of a line.
+
+    What stands in a raw string is no test. A test that is written otherwise stays, a rule as any other.
+    """
+
+    def emptied(test: re.Match[bytes]) -> bytes:
+        inside_text = text.count(b"`", 0, test.start()) % 2 or test[0].count(b"`") % 2
+        return test[0] if inside_text else b"\n" * test[0].count(b"\n")
+
+    return _TEST.sub(emptied, text)
 
 
 def load_bundle(path: Path | None) -> Bundle:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import UNSET, Raw, UnsetType
 
 from airlock.core.clock import SYSTEM, Clock
+from airlock.policy.facts import Facts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from airlock.model.decision import Decision
     from airlock.policy.embedded import EmbeddedEngine
     from airlock.policy.footprint import Names
-
-TENANT = ("subject", "tenant")
-"""In every key, whatever the policy reads: tenants share no answer."""
 
 MAX_OPENED = 100
 """Brackets in a question. The engine refuses what is nested deeper than 128, also where the policy does not
@@ -54,14 +51,18 @@ class DecisionCache:
         self._size = size
         self._clock = clock
         self._counted = counted
-        self._facts = msgspec.json.Decoder(_facts(paths)).decode
-        self._encode = msgspec.json.Encoder().encode
+        self.facts = Facts(paths)
         self._revision = engine.revision.encode()
         self._held: OrderedDict[bytes, tuple[float, Decision]] = OrderedDict()
 
     @property
     def revision(self) -> str:
         return self._engine.revision
+
+    @property
+    def standing(self) -> tuple[int, int, float]:
+        """Answers that are held, the most that may be, and for how many seconds each counts."""
+        return len(self._held), self._size, self._ttl
 
     def decide(self, question: bytes) -> Decision:
         """As the engine answers. Raises PolicyFault."""
@@ -83,34 +84,19 @@ class DecisionCache:
             self._held.popitem(last=False)
         return decision
 
+    def trouble(self) -> str:
+        """As the engine says. Where it can answer nothing, nothing that it said before counts either."""
+        trouble = self._engine.trouble()
+        if trouble:
+            self._held.clear()
+        return trouble
+
     def _key(self, question: bytes) -> bytes | None:
         """None for what is no ordinary question: the engine has the say."""
         if question.count(b"[") + question.count(b"{") > MAX_OPENED:
             return None
         try:
-            facts = self._facts(question)
+            facts = self.facts(question)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None
-        return sha256(self._revision + self._encode(facts)).digest()
-
-
-def _facts(paths: Iterable[Names]) -> type[msgspec.Struct]:
-    """A Struct that takes the named parts of a question as the bytes they are, and skips the others."""
-    tree: dict[str, Any] = {}
-    for path in sorted({TENANT, *paths}):  # a whole section comes before its parts
-        place: dict[str, Any] | None = tree
-        for name in path[:-1]:
-            place = place.setdefault(name, {}) if place is not None else None
-        if place is not None:
-            place.setdefault(path[-1], None)
-    return _struct(tree)
-
-
-def _struct(tree: dict[str, Any]) -> type[msgspec.Struct]:
-    """Names of arguments need not be names of Python: fields are numbered, and renamed in JSON."""
-    names = {f"f{number}": name for number, name in enumerate(tree)}
-    fields: list[tuple[str, Any, Any]] = [
-        (field, (Raw if tree[name] is None else _struct(tree[name])) | UnsetType, UNSET)
-        for field, name in names.items()
-    ]
-    return msgspec.defstruct("Facts", fields, rename=names, frozen=True, gc=False)
+        return sha256(self._revision + facts).digest()

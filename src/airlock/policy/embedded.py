@@ -2,7 +2,8 @@
 
 `decide` either answers or raises PolicyFault, which denies: engine errors, panics and use from another
 thread are `policy_error`, whatever is no proper answer is `policy_invalid`. An engine that failed is not
-used again. `airlock.policy.cache` has the same two members, `revision` and `decide`, and stands in front.
+used again. `airlock.policy.cache` has the same members, `revision`, `facts`, `decide` and `trouble`, and
+stands in front.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from airlock.core.clock import SYSTEM, Clock
 from airlock.core.errors import PolicyFault
 from airlock.model.decision import PolicyInput
 from airlock.policy.answer import read_answer
+from airlock.policy.facts import Facts
 from airlock.policy.footprint import Footprint, prove
 from airlock.policy.input import encode
 from airlock.policy.lint import answer_rule, reject_without_answer
@@ -57,6 +59,8 @@ class EmbeddedEngine:
         reject_without_answer(modules)
         self._answer = answer_rule(modules)
         self.footprint: Footprint = prove(modules)
+        self.facts = None if self.footprint.doubts else Facts(self.footprint.paths)
+        """What of a question can be read; None where nothing is proved."""
         self._rule = f"data.airlock.{self._answer}"
         self._pristine: Rego | None = pristine
         self._engine: Rego | None = pristine.clone()
@@ -75,6 +79,15 @@ class EmbeddedEngine:
         if elapsed > SLOW_S and self._on_slow:
             self._on_slow(elapsed)
         return read_answer(text, rule=self._answer, revision=self._bundle.revision)
+
+    def trouble(self) -> str:
+        """Why the engine can answer nothing at all; empty where it evaluates. That a policy has no answer to
+        the empty question, or an error in it, is none."""
+        try:
+            self._evaluate(b"{}")
+        except PolicyFault as fault:
+            return "" if self._pristine is not None else fault.detail
+        return ""
 
     def _evaluate(self, question: PolicyInput | bytes) -> str:
         engine, self._engine = self._engine or self._fresh(), None

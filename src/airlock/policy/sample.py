@@ -49,10 +49,14 @@ SAMPLE = PolicyInput(
 """Alice of acme, without a role, calls a harmless tool of everybody on a Wednesday afternoon."""
 
 
-def complete(partial: dict[str, Any]) -> PolicyInput:
-    """`partial` over SAMPLE: objects are merged, other values replace. Raises ValueError for unknown keys."""
+def complete(*partial: dict[str, Any]) -> PolicyInput:
+    """Each part over SAMPLE and over those before it: objects are merged, other values replace.
+
+    Raises ValueError for unknown keys.
+    """
     merged = msgspec.to_builtins(SAMPLE)
-    _lay_over(merged, partial, "input")
+    for part in partial:
+        _lay_over(merged, part, "input")
     try:
         return msgspec.convert(merged, PolicyInput)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""A bundle's own tests: `test_*` rules in `*_test.rego` and golden decisions in `*.decisions.jsonl`.
+"""A bundle's own tests: `test_*` rules of its test modules and golden decisions in `*.decisions.jsonl`.
 
 A line of golden decisions is {"name": ..., "input": part of a question, "decision": part of the answer}, or
 "fault" with a reason word instead of "decision". The input is laid over `airlock.policy.sample.SAMPLE`; of

@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy import Row, Select, insert, select, update
 
 from airlock.core import ids
+from airlock.core.clock import rfc3339
 from airlock.model.containment import Leases, compiled
 from airlock.model.lease import (
     LONGEST_TEXT,
@@ -64,8 +65,9 @@ def activate(
     In a `Change` it holds when that commits, with whatever else is given there.
 
     `ttl` in seconds, None for the usual one of the action; `now` Unix seconds. Raises `Unfit`:
-    `duration_too_long`, `duration_invalid`, `reason_invalid`, `idempotency_key_invalid`, and where the key
-    is known, `idempotency_conflict` if it was used for something else, `lease_ended` if its lease is over.
+    `duration_too_long`, `duration_invalid`, `reason_invalid`, `idempotency_key_invalid`, `setting_held`
+    where another lease holds what only one can, and where the idempotency key is known,
+    `idempotency_conflict` if it was used for something else, `lease_ended` if its lease is over.
     """
     seconds = read_ttl(action, ttl)
     _check_texts(reason, idempotency_key)
@@ -76,6 +78,9 @@ def activate(
             before = _known(change, actor, idempotency_key, asked, now)
             if before is not None:
                 return Activated(lease=before, epoch=before.epoch, repeated=True)
+        for holder in holders(change, action=action, selector=selector, now=now):
+            end = "for good" if holder.expires_at is None else f"until {rfc3339(holder.expires_at)}"
+            raise Unfit("setting_held", f"Lease {holder.id} holds this setting {end}: release it first.")
         lease = Lease(
             id=ids.uuid7(),
             action=action,
@@ -96,6 +101,21 @@ def activate(
             change.connection.execute(insert(lease_keys).values(**used))
         _happened(change, lease, "lease_applied", actor=actor, reason=reason, at=now, epoch=lease.epoch)
     return Activated(lease=lease, epoch=lease.epoch)
+
+
+def holders(change: Change, *, action: Action, selector: Selector, now: float) -> list[Lease]:
+    """The leases in force that set what only one lease can set, and this one would."""
+    rule = RULES[action]
+    if not rule.alone:
+        return []
+    this = (leases.c.action == action) & (leases.c.state == "active")
+    found = [_lease(row, now) for row in change.connection.execute(select(leases).where(this))]
+    return [
+        lease
+        for lease in found
+        if lease.state == "active"
+        and any(getattr(lease.selector, field) and getattr(selector, field) for field in rule.sets)
+    ]
 
 
 def extend(store: Store, *, id: str, ttl: float, actor: str, reason: str, now: float) -> Activated:
@@ -121,13 +141,13 @@ def extend(store: Store, *, id: str, ttl: float, actor: str, reason: str, now: f
     return Activated(lease=msgspec.structs.replace(lease, expires_at=until), epoch=epoch)
 
 
-def release(store: Store, *, id: str, actor: str, reason: str, now: float) -> Activated:
-    """End a lease before its time; what the others demand still holds.
+def release(where: Store | Change, *, id: str, actor: str, reason: str, now: float) -> Activated:
+    """End a lease before its time; what the others demand still holds. In a `Change`, when that commits.
 
     Raises `Unfit`: `lease_unknown`, `lease_ended`, `irreversible`, `reason_invalid`.
     """
     _check_texts(reason, "")
-    with store.change(LEASES) as change:
+    with _change(where) as change:
         lease = _in_force(change, id, now)
         if RULES[lease.action].longest is None:
             raise Unfit("irreversible", f"{lease.action} cannot be taken back.")

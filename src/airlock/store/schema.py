@@ -151,6 +151,15 @@ replicas = Table(
 )
 """Gateway workers, the epoch of the leases that each of them enforces, and when it last said so."""
 
+fragments = Table(
+    "fragments",
+    metadata,
+    Column("overlay", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("at", Float(53), nullable=False),
+)
+"""The text that was last taken over from an overlay, by the path of its file: SHA-256, and when."""
+
 login_grants = Table(
     "login_grants",
     metadata,

@@ -88,6 +88,8 @@ class Connection(asyncio.Protocol):
         self._due = self._deadline = self._idle = 0.0
         self._free_since = 0.0
         self._reuse_until = 0.0
+        self.hasty = False
+        """The server hung up right behind an answer of which it said that the connection lives on."""
         self._reset()
 
     def _reset(self) -> None:
@@ -168,6 +170,7 @@ class Connection(asyncio.Protocol):
             self._finish(keep=self._keep)
 
     def eof_received(self) -> None:
+        self._hung_up()
         delimited = b"content-length" in self._fields or b"transfer-encoding" in self._fields
         if self._sink is not None and self._head_done and not delimited:
             self._finish(keep=False)
@@ -175,6 +178,8 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        if exc is not None:
+            self._hung_up()
         self._gone(self)
         why = f"connection lost: {exc}" if exc else "the server closed the connection"
         if self._started:
@@ -211,6 +216,12 @@ class Connection(asyncio.Protocol):
             self._keep = self._parser.should_keep_alive()  # llhttp knows it here, not later
         else:  # an interim answer (1xx): the real one follows
             self._fields = {}
+
+    def _hung_up(self) -> None:
+        """The server did, not we; what was written behind its last answer, it may never have read."""
+        unanswered = self._sink is None or not self._started
+        if self._reuse_until and unanswered and self._clock.monotonic() - self._free_since < PEEK_AFTER:
+            self.hasty = True
 
     def _refuse(self, why: str) -> None:
         """Something is wrong with the answer; after its end, with what follows it."""

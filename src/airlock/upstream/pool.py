@@ -31,6 +31,9 @@ CONNECT = 2.0
 IDLE_CONNECTIONS = 64
 """Connections kept for reuse; no more calls than this run at one server."""
 
+HASTY = 300.0
+"""Seconds for which no connection is reused once the server hung up right behind an answer, unannounced:
+it would do so again, and a call that meets this is a call in doubt."""
 FRESH = 1.0
 """Seconds for which an answer of the resolver, once checked, serves further connections."""
 
@@ -71,6 +74,8 @@ class Pool:
         self._resolving = asyncio.Lock()
         self._addresses: tuple[str, ...] = ()
         self._resolved_at = -FRESH
+        self._hasty_until = 0.0
+        """Monotonic; 0: the server keeps to what it announces."""
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
 
@@ -166,12 +171,22 @@ class Pool:
         return tls.context
 
     def _keep(self, connection: Connection) -> None:
-        if len(self._idle) < IDLE_CONNECTIONS:
-            self._idle.append(connection)
-        else:
+        if len(self._idle) >= IDLE_CONNECTIONS or self._hasty():
             connection.abort()
+        else:
+            self._idle.append(connection)
+
+    def _hasty(self) -> bool:
+        if self._hasty_until and self._clock.monotonic() >= self._hasty_until:
+            self._hasty_until = 0.0
+        return self._hasty_until > 0.0
 
     def _forget(self, connection: Connection) -> None:
         self._all.discard(connection)
         if connection in self._idle:
             self._idle.remove(connection)
+        if connection.hasty:
+            self._hasty_until = self._clock.monotonic() + HASTY
+            for idle in self._idle:
+                idle.abort()
+            self._idle.clear()

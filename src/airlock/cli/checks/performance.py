@@ -3,27 +3,26 @@
 A generator that waits for an answer before it asks again leaves out the calls that a stalled server would
 have kept waiting. Here the moments are fixed before the first call. A call that failed, or that was refused
 however fast, is an error, and counts as slower than every answer.
-
-The token is read from standard input. Exit code 0: fast enough; 1: not, said by lines `FAIL CHECK: ...`;
-2: it cannot run.
 """
 
 from __future__ import annotations
 
-import argparse
 import http.client
 import math
-import ssl
-import sys
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from urllib.parse import SplitResult, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from check_inputs import Wrong, call
-from checks import echoed
+from airlock.cli.checks import made, steps
+from airlock.cli.checks.answers import echoed
+from airlock.cli.checks.board import Wrong
+from airlock.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from airlock.cli.checks.steps import Subject
 
 FASTEST = 50.0
 """Calls a second. This is for gateways that serve others; `make bench` is for those that do not."""
@@ -31,7 +30,6 @@ FASTEST = 50.0
 AT_ONCE = 64
 """Calls that wait for an answer; more of them come late, and the rate is not reached."""
 
-TIMEOUT_S = 10.0
 IDLE_S = 2.0
 """Seconds after which a connection is not used again: the gateway may be closing it."""
 
@@ -40,16 +38,39 @@ REACHED = 0.95
 """Shares of all calls, and of the rate."""
 
 
-class Target:
-    """The gateway, and connections to it that wait for their next call."""
+def check(of: Subject) -> None:
+    """See the module. Raises ConfigError for a rate that is too high."""
+    if of.settings.rate > FASTEST:
+        told = f"at most {FASTEST:g} calls a second: this is for gateways that serve others"
+        raise ConfigError("RATE", told)
+    if not steps.tools_list(of):
+        return
+    target = Target(of)
+    run = Run(target, of.settings.rate, of.settings.duration)
+    run.carry_out()
+    target.close()
+    board = of.board
+    board.note(f"{run.calls} calls of {of.tool}, {run.reached:.1f} a second, {run.errors.total()} errors")
+    p50, p95, p99 = (shown(run.percentile(share)) for share in (0.5, 0.95, 0.99))
+    board.note(f"p50 {p50}, p95 {p95}, p99 {p99}, from the moment each was due")
+    wrong = judged(run, of.settings.rate, of.settings.p95)
+    for name, observed in wrong:
+        board.failed(name, observed)
+    if not wrong:
+        board.passed("performance", f"p95 within {of.settings.p95:g} ms")
 
-    def __init__(self, url: str, tool: str, arguments: str, agent: str, token: str) -> None:
-        self._url: SplitResult = urlsplit(url)
-        self._tool, self._arguments = tool, arguments
+
+class Target:
+    """The tool, and connections to the gateway that wait for their next call."""
+
+    def __init__(self, of: Subject) -> None:
+        self._of = of
+        self._path = f"{urlsplit(of.settings.url).path}/mcp"
         self._headers = {
-            "Authorization": f"Bearer {token}", "Content-Type": "application/json", "User-Agent": agent,
-        }  # fmt: skip
-        self._tls = ssl.create_default_context() if self._url.scheme == "https" else None
+            "Authorization": f"Bearer {of.settings.token}",
+            "Content-Type": "application/json",
+            "User-Agent": of.site.agent,
+        }
         self._idle: list[tuple[float, http.client.HTTPConnection]] = []
         self._lock = threading.Lock()
 
@@ -58,8 +79,8 @@ class Target:
         text = f"airlock-check-{number}"
         connection = self._take()
         try:
-            message = call(b"", self._tool, self._arguments, text)
-            connection.request("POST", self._url.path, message, self._headers)
+            message = made.call(self._of.tool, self._of.arguments, text)
+            connection.request("POST", self._path, message, self._headers)
             answer = connection.getresponse()
             body = answer.read()
             if answer.status != 200:
@@ -68,13 +89,14 @@ class Target:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             return f"{type(error).__name__} {error}"
-        except (Wrong, ValueError) as wrong:
+        except Wrong as wrong:
             return str(wrong)
         finally:
             self._keep(connection)
         return ""
 
     def close(self) -> None:
+        """Close every connection."""
         for _, connection in self._idle:
             connection.close()
 
@@ -85,10 +107,7 @@ class Target:
                 if time.monotonic() - since < IDLE_S:
                     return connection
                 connection.close()
-        host, port = self._url.hostname or "", self._url.port
-        if self._tls is not None:
-            return http.client.HTTPSConnection(host, port, timeout=TIMEOUT_S, context=self._tls)
-        return http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
+        return self._of.site.connection()
 
     def _keep(self, connection: http.client.HTTPConnection) -> None:
         with self._lock:
@@ -105,6 +124,8 @@ class Run:
         self._lock = threading.Lock()
         self._last = 0.0
         """When the last call was sent."""
+        self.reached = 0.0
+        """Calls a second that were sent."""
         self.took: list[float] = []
         """Seconds from the moment a call was due, sorted; endless for an error."""
         self.errors: Counter[str] = Counter()
@@ -135,54 +156,20 @@ class Run:
         return self.took[math.ceil(share * self.calls) - 1] * 1000
 
 
-def judged(run: Run, rate: float, p95: float) -> list[str]:
-    """Why it is not fast enough, a line each."""
-    wrong: list[str] = []
+def judged(run: Run, rate: float, p95: float) -> list[tuple[str, str]]:
+    """Why it is not fast enough: check and what was observed."""
+    wrong: list[tuple[str, str]] = []
     count = run.errors.total()
     if count > ERRORS * run.calls:
         kinds = "; ".join(f"{times} x {kind}" for kind, times in run.errors.most_common(3))
-        wrong.append(f"FAIL errors: {count} of {run.calls} calls: {kinds}")
+        wrong.append(("errors", f"{count} of {run.calls} calls: {kinds}"))
     if run.percentile(0.95) > p95:
-        wrong.append(f"FAIL p95: {shown(run.percentile(0.95))}, more than {p95:g} ms")
+        wrong.append(("p95", f"{shown(run.percentile(0.95))}, more than {p95:g} ms"))
     if run.reached < REACHED * rate:
-        wrong.append(f"FAIL rate: {run.reached:.1f} calls a second instead of {rate:g}")
+        wrong.append(("rate", f"{run.reached:.1f} calls a second instead of {rate:g}"))
     return wrong
 
 
 def shown(milliseconds: float) -> str:
+    """Milliseconds as people read them."""
     return f"{milliseconds:.1f} ms" if math.isfinite(milliseconds) else "no answer"
-
-
-def positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise ValueError(text)
-    return value
-
-
-def main() -> int:
-    """See the module."""
-    parser = argparse.ArgumentParser(prog="steady_load.py")
-    for option in ("--url", "--tool", "--arguments", "--agent"):
-        parser.add_argument(option, required=True)
-    for option in ("--rate", "--duration", "--p95"):
-        parser.add_argument(option, type=positive, required=True)
-    given = parser.parse_args()
-    if given.rate > FASTEST:
-        parser.error(f"at most {FASTEST:g} calls a second: this is for gateways that serve others")
-    target = Target(given.url, given.tool, given.arguments, given.agent, sys.stdin.read().strip())
-    run = Run(target, given.rate, given.duration)
-    run.carry_out()
-    target.close()
-    p50, p95, p99 = (shown(run.percentile(share)) for share in (0.5, 0.95, 0.99))
-    print(f"{run.calls} calls of {given.tool}, {run.reached:.1f} a second, {run.errors.total()} errors")
-    print(f"p50 {p50}, p95 {p95}, p99 {p99}, from the moment each was due")
-    wrong = judged(run, given.rate, given.p95)
-    print("\n".join(wrong) or f"ok   performance: p95 within {given.p95:g} ms")
-    return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
-        sys.exit(main())
-    sys.exit(2)

@@ -1,0 +1,1 @@
+"""Checks of a running gateway from outside, for `airlock verify`."""

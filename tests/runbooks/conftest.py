@@ -1,0 +1,34 @@
+"""Checks under one fault run one after another, whatever the order of tests, so that the fault is made once.
+Those without a fault run first, before the log is full of what faults leave there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.runbooks.registry import HEALTHY
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Groups by fault, in the order in which the faults come up; everything else stays where it is."""
+    places = [place for place, item in enumerate(items) if fault_of(item)]
+    order = list(dict.fromkeys([HEALTHY, *(fault_of(items[place]) for place in places)]))
+    grouped = sorted((items[place] for place in places), key=lambda item: order.index(fault_of(item)))
+    for place, item in zip(places, grouped, strict=True):
+        items[place] = item
+
+
+def fault_of(item: pytest.Item) -> str:
+    """The fault that is made for a test; empty where none is."""
+    call = item.callspec if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+    return str(call.params.get("scene", "")) if call is not None else ""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unmeasured() -> Iterator[None]:
+    """Processes of the harness are judged from outside: measuring their coverage would double their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
