@@ -50,23 +50,48 @@ def row(**more: Any) -> Row:
     return Row(**told)
 
 
+def everyone(*workers: dict[str, Any]) -> Said:
+    """What `/admin/status` says of these workers."""
+    usual = {"ready": True, "silent": False, **readiness()}
+    return said({"workers": [{"slot": slot, **usual, **one} for slot, one in enumerate(workers)]})
+
+
+WELL = everyone({}, {})
+
+
 def test_ready_tells_what_is_not_ok() -> None:
-    assert answers.ready(said(readiness())) == "every component is ok"
-    assert answers.ready(said(readiness("degraded"))) == "upstreams degraded (docs is down)"
+    assert answers.ready(said(readiness()), WELL) == "every component is ok"
+    assert answers.ready(said(readiness("degraded")), WELL) == "upstreams degraded (docs is down)"
     with pytest.raises(Wrong, match="upstreams failed"):
-        answers.ready(said(readiness("failed", ready=False), 503))
+        answers.ready(said(readiness("failed", ready=False), 503), WELL)
     with pytest.raises(Wrong, match="HTTP 503"):
-        answers.ready(said(readiness(), 503))
+        answers.ready(said(readiness(), 503), WELL)
     with pytest.raises(Wrong, match="something else was answered"):
-        answers.ready(Said(status=200, body=b"<html>"))
+        answers.ready(Said(status=200, body=b"<html>"), WELL)
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        (everyone({}, readiness("failed", ready=False)), r"worker 1: upstreams failed \(docs is down\)"),
+        (everyone({}, {"ready": False}), "worker 1: not ready"),
+        (everyone({}, {"silent": True}), "silent, or not running: worker 1"),
+        (everyone(), "no worker is there"),
+    ],
+)
+def test_one_worker_does_not_speak_for_another(told: Said, why: str) -> None:
+    with pytest.raises(Wrong, match=why):
+        answers.ready(said(readiness()), told)
 
 
 def test_a_server_that_is_down_is_wrong_though_the_gateway_is_ready() -> None:
-    assert answers.upstreams(said(readiness())) == "every server answers"
-    with pytest.raises(Wrong, match="docs is down"):
-        answers.upstreams(said(readiness("degraded")))
-    with pytest.raises(Wrong, match="nothing is said"):
-        answers.upstreams(said({"ready": True, "components": {}}))
+    assert answers.upstreams(WELL) == "every server answers"
+    with pytest.raises(Wrong, match=r"worker 1: .*docs is down"):
+        answers.upstreams(everyone({}, readiness("degraded")))
+    with pytest.raises(Wrong, match="says nothing"):
+        answers.upstreams(everyone({"components": {}}))
+    with pytest.raises(Untold, match="HTTP 403"):
+        answers.upstreams(Said(status=403))
 
 
 def test_a_list_is_the_answer_to_the_question() -> None:
@@ -342,7 +367,7 @@ def test_a_gateway_that_is_not_ready_is_named_and_asked_on(tmp_path: Path) -> No
     assert found == {
         "live": "ok alive",
         "ready": "fail upstreams failed (docs is down)",
-        "upstreams": "fail upstreams failed (docs is down)",
+        "upstreams": "untried ADMIN_TOKEN does not get the status of all workers: HTTP 500 broken",
         "tools_list": "fail HTTP 500 broken",
     }
 

@@ -78,7 +78,7 @@ def there(config: Config, tool: str, argument: str, *, token: str, environ: Mapp
 
 
 def _judged(document: dict[str, Any], name: Detector, made: Canary) -> Result:
-    texts = list(_texts(document))
+    texts = list(texts_of(document))
     # A server may write a text of several lines in its own way, with escapes for their ends.
     telling = max(made.secret.splitlines(), key=len)
     if any(telling in text for text in texts):
@@ -86,13 +86,14 @@ def _judged(document: dict[str, Any], name: Detector, made: Canary) -> Result:
     return "redacted" if any(placeholder(name) in text for text in texts) else "undecided"
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_of(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, names of members too."""
     if isinstance(value, str):
         yield value
     elif is_object(value):
         for key, item in value.items():
             yield key
-            yield from _texts(item)
+            yield from texts_of(item)
     elif is_array(value):
         for item in value:
-            yield from _texts(item)
+            yield from texts_of(item)

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from airlock.audit.visible import visible
+from airlock.cli.canaries import texts_of
 from airlock.cli.checks.board import Untold, Wrong
 from airlock.cli.checks.made import LIST_ID, MARKER
 from airlock.cli.checks.site import SHOWN
 from airlock.mcp.names import FIND
-from airlock.mcp.strict import is_array, is_object
+from airlock.mcp.strict import is_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
     from airlock.audit.inspection import Report
     from airlock.cli.checks.site import Said
@@ -96,6 +97,21 @@ class Readiness(msgspec.Struct):
     components: dict[str, Component]
 
 
+class Worker(msgspec.Struct):
+    """A worker in `/admin/status`."""
+
+    slot: int
+    ready: bool
+    silent: bool
+    components: dict[str, Component]
+
+
+class Workers(msgspec.Struct):
+    """What `/admin/status` answers."""
+
+    workers: list[Worker]
+
+
 class Door(msgspec.Struct):
     """A line of `/admin/routes`."""
 
@@ -110,23 +126,44 @@ class Doors(msgspec.Struct):
     routes: list[Door]
 
 
-def ready(said: Said) -> str:
-    """Every component that is not `ok`; Wrong where one keeps the gateway from serving."""
+def ready(said: Said, everyone: Said) -> str:
+    """Every component that is not `ok`; Wrong where one keeps the worker that was asked, or another, from
+    serving."""
     told = _decoded(said.body, Readiness)
-    trouble = [_component(name, one) for name, one in told.components.items() if one.state != "ok"]
+    trouble = _trouble(told.components)
     if not told.ready or said.status != 200:
-        raise Wrong(", ".join(trouble) or said.seen)
-    return ", ".join(trouble) or "every component is ok"
+        raise Wrong(trouble or said.seen)
+    for worker in _workers(everyone):
+        if not worker.ready:
+            raise Wrong(f"worker {worker.slot}: {_trouble(worker.components) or 'not ready'}")
+    return trouble or "every component is ok"
 
 
-def upstreams(said: Said) -> str:
-    """Every server behind the gateway answers."""
-    component = _decoded(said.body, Readiness).components.get("upstreams")
-    if component is None:
-        raise Wrong("nothing is said of the servers")
-    if component.state != "ok":
-        raise Wrong(_component("upstreams", component))
+def upstreams(everyone: Said) -> str:
+    """Every server behind the gateway answers, as far as any worker knows."""
+    for worker in _workers(everyone):
+        component = worker.components.get("upstreams")
+        if component is None:
+            raise Wrong(f"worker {worker.slot} says nothing of the servers")
+        if component.state != "ok":
+            raise Wrong(f"worker {worker.slot}: {_component('upstreams', component)}")
     return "every server answers"
+
+
+def _workers(said: Said) -> list[Worker]:
+    """All of them. Wrong where one is silent, Untold where that is not said."""
+    if said.status != 200:
+        raise Untold(f"ADMIN_TOKEN does not get the status of all workers: {said.seen}")
+    workers = _decoded(said.body, Workers).workers
+    if silent := [str(worker.slot) for worker in workers if worker.silent]:
+        raise Wrong(f"silent, or not running: worker {', '.join(silent)}")
+    if not workers:
+        raise Wrong("no worker is there")
+    return workers
+
+
+def _trouble(components: Mapping[str, Component]) -> str:
+    return ", ".join(_component(name, one) for name, one in components.items() if one.state != "ok")
 
 
 def tools(said: Said) -> list[Tool]:
@@ -207,7 +244,7 @@ def denied(rows: Sequence[Row]) -> Row:
 
 def canary(given: bytes, detector: str, secret: str) -> None:
     """The secret did not come back, and what stands in its place did, or it may not even be sent there."""
-    texts = list(_texts(_decoded(given, object)))
+    texts = list(texts_of(_decoded(given, object)))
     if any(secret in text for text in texts):
         raise Wrong("it came back")
     if not any(f"[REDACTED:{detector}]" in text or text == ASTRAY for text in texts):
@@ -267,18 +304,6 @@ def _one(rows: Sequence[Row]) -> Row:
     if len(rows) != 1:
         raise Wrong(f"{len(rows)} rows of this call instead of one")
     return rows[0]
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif is_object(value):
-        for key, item in value.items():
-            yield key
-            yield from _texts(item)
-    elif is_array(value):
-        for item in value:
-            yield from _texts(item)
 
 
 def _filled(path: str) -> str:

@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airlock.cli.checks import answers, made, steps
-from airlock.cli.checks.board import Wrong
+from airlock.cli.checks.board import Untold, Wrong
 
 if TYPE_CHECKING:
-    from airlock.cli.checks.site import Said
+    from collections.abc import Callable
+
     from airlock.cli.checks.steps import Subject
 
 PATIENCE = 30.0
@@ -49,20 +50,23 @@ def _live(of: Subject) -> bool:
 
 
 def _ready(of: Subject) -> None:
+    """Whichever worker is asked, the others are asked about too: each meets what is wrong by itself.
+
+    A server that is down leaves the gateway ready; its tools are down all the same.
+    """
     said = of.site.ask("GET", "/ready")
-    try:
-        of.board.passed("ready", answers.ready(said))
-    except Wrong as wrong:
-        of.board.failed("ready", str(wrong))
-    _upstreams(of, said)
+    everyone = of.site.ask("GET", "/admin/status", token=of.settings.admin_token)
+    _judge(of, "ready", lambda: answers.ready(said, everyone))
+    _judge(of, "upstreams", lambda: answers.upstreams(everyone))
 
 
-def _upstreams(of: Subject, said: Said) -> None:
-    """A server that is down leaves the gateway ready; its tools are down all the same."""
+def _judge(of: Subject, check: str, judged: Callable[[], str]) -> None:
     try:
-        of.board.passed("upstreams", answers.upstreams(said))
+        of.board.passed(check, judged())
     except Wrong as wrong:
-        of.board.failed("upstreams", str(wrong))
+        of.board.failed(check, str(wrong))
+    except Untold as untold:
+        of.board.untried(check, str(untold))
 
 
 def _call(of: Subject) -> None:
