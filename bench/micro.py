@@ -20,7 +20,7 @@ from airlock.policy.cache import DecisionCache
 from airlock.policy.embedded import EmbeddedEngine
 from airlock.policy.sample import SAMPLE
 from airlock.redaction.scan import Scanner
-from bench import figures
+from bench import contained, figures
 
 RUNS = 7
 SIZE = 10_000
@@ -29,7 +29,7 @@ SIZE = 10_000
 
 def measure(data_dir: Path) -> list[figures.Part]:
     """All parts; the log to verify is the one of this data directory, whose gateway has ended."""
-    return [scan(), *decide(), verify(data_dir)]
+    return [scan(), *decide(), *contained.measure(), verify(data_dir)]
 
 
 def scan() -> figures.Part:

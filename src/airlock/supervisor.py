@@ -24,7 +24,8 @@ from typing import BinaryIO
 
 import msgspec
 
-from airlock.app import facts, metrics_directory
+from airlock.app.facts import facts, metrics_directory
+from airlock.app.freezing import refuse_frozen
 from airlock.app.heap import HeapDoor
 from airlock.app.limits import make_counts
 from airlock.app.overlay import Overlay
@@ -53,6 +54,9 @@ STOP = 10.0
 
 ACT = 5.0
 """Seconds in which workers say that they took over a reload, before that is reported without them."""
+
+SILENT = 30.0
+"""Seconds without a word of the engine, which says every few how it stands."""
 
 BACKLOG = 2048
 """Connections that may wait while every worker is busy or starting."""
@@ -105,6 +109,7 @@ class Supervisor:
             overlay, config=lambda: self._plan.loaded.config, changed=self._overlaid, clock=clock, log=log
         )
         self._runner_line: Channel | None = None
+        self._engine_line: Channel | None = None
         self._hangup = asyncio.Event()
         self._drain = asyncio.Event()
         self._ready = asyncio.Event()
@@ -123,12 +128,13 @@ class Supervisor:
         await asyncio.to_thread(self._retire)
         clear_metrics(self._data)
         slots = range(config.server.workers)
-        retire(Place.of(config), {"supervisor", "runner", *(f"worker-{slot}" for slot in slots)})
+        retire(Place.of(config), {"supervisor", "runner", "engine", *(f"worker-{slot}" for slot in slots)})
         runner, projector = self._runner(), self._projector()
+        engine = [self._engine()] if config.incident.engine else []
         self._workers = [self._worker(slot, listener, counts) for slot in slots]
         try:
             async with asyncio.TaskGroup() as group:
-                for process in (projector, runner, *self._workers):
+                for process in (projector, runner, *engine, *self._workers):
                     group.create_task(process.keep())
                 own = [
                     group.create_task(work)
@@ -142,6 +148,7 @@ class Supervisor:
                     task.cancel()
                 patience = config.server.drain + STOP
                 await asyncio.gather(*(worker.stop(within=patience) for worker in self._workers))
+                await asyncio.gather(*(each.stop(within=STOP) for each in engine))
                 await runner.stop(within=STOP + 10)
                 await projector.stop(within=STOP)
         finally:
@@ -168,6 +175,13 @@ class Supervisor:
             plan = await asyncio.to_thread(self._read_plan)
             refuse_baseless(plan.loaded)
             refuse_fixed(self._plan.loaded.config, plan.loaded.config)
+            await asyncio.to_thread(
+                refuse_frozen,
+                self._plan.loaded.config,
+                plan.loaded.config,
+                other_policy=plan.bundle.revision != self._plan.bundle.revision,
+                clock=self._clock,
+            )
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new plan, the running one stays
             self._refuse(error, asked_by)
             return
@@ -213,6 +227,8 @@ class Supervisor:
         self._log.info("policy_reload", result="accepted", active_revision=plan.bundle.revision)
         if self._runner_line is not None:
             self._runner_line.send(runner_message(plan))
+        if self._engine_line is not None:
+            self._engine_line.send({"op": "reload", **plan_message(plan)})
         self._reload += 1
         self._tell_all({"op": "reload", "reload": self._reload, **plan_message(plan)})
         self._tell_world()
@@ -269,6 +285,44 @@ class Supervisor:
                 self._tell_world()
         finally:
             self._parts["projector"] = {"error": "the projector is not running"}
+            self._tell_world()
+
+    def _engine(self) -> Kept:
+        return Kept(
+            "engine",
+            command=lambda line: module("airlock.engine", "--line", str(line)),
+            talk=self._talk_engine,
+            clock=self._clock,
+            log=self._log,
+        )
+
+    async def _talk_engine(self, line: Channel) -> None:
+        """Give the engine the plan, and pass on to every worker that it changed the store."""
+        self._engine_line = line
+        try:
+            line.send({"op": "start", **plan_message(self._plan)})
+            while (message := await self._heard(line)) is not None:
+                if message["op"] == "look":
+                    self._tell_all(message)
+                else:
+                    self._note_engine(message["error"])
+        finally:
+            self._engine_line = None
+            self._note_engine("it is not running")
+
+    async def _heard(self, line: Channel) -> Message | None:
+        """What the engine says next, be it that it is silent; None at its end."""
+        try:
+            async with asyncio.timeout(SILENT):
+                return await line.receive()
+        except TimeoutError:
+            return {"op": "standing", "error": f"it was silent for {SILENT:g} s"}
+
+    def _note_engine(self, error: str) -> None:
+        """Pass on how the engine stands: without it nothing is detected and no clock is watched."""
+        standing: Message = {"error": error} if error else {}
+        if self._parts.get("engine") != standing:
+            self._parts["engine"] = standing
             self._tell_world()
 
     def _runner(self) -> Kept:

@@ -23,8 +23,11 @@ from typing import Literal
 import msgspec
 import uvloop
 
-from airlock.app import Gateway, compose, engine, facts
+from airlock.app import responders
+from airlock.app.facts import facts
+from airlock.app.gateway import Gateway, compose, engine
 from airlock.app.limits import open_counts
+from airlock.app.outbox import record_outbox
 from airlock.approvals import record_approvals
 from airlock.audit.recovery import open_log
 from airlock.audit.writer import Writer
@@ -148,7 +151,7 @@ class Worker:
                 group.create_task(work)
                 for work in (
                     gateway.link.run(),
-                    gateway.watch.run(self._config.servers),
+                    gateway.watch.run(responders.entries(self._config)),
                     gateway.strangers.run(),
                     self._follow_store(gateway),
                     self._housekeeping(gateway),
@@ -226,7 +229,7 @@ class Worker:
             self._log.info("policy_load", revision=bundle.revision, slot=self._slot)
             self._group.create_task(self._record("policy_load", "policy", bundle.revision))
         gateway.config, self._start = config, message
-        gateway.watch.configure(config.servers)
+        gateway.watch.configure(responders.entries(config))
         for take_over in gateway.reloaded:
             take_over(config)
         self._cut(gateway)
@@ -255,11 +258,12 @@ class Worker:
                     await self._take_over(gateway, {part for part in found if found[part] != seen.get(part)})
                     seen = found
                 await record_approvals(gateway.store, self._writer)
+                await record_outbox(gateway.store, self._writer)
                 self._store_trouble = ""
             except Fault as fault:
                 self._store_trouble = fault.detail or fault.reason
             except TimeoutError:
-                self._store_trouble = "approvals wait for the audit log"
+                self._store_trouble = "rows wait for the audit log"
 
     async def _next_look(self) -> None:
         """When somebody changed the store, or after `POLL`."""
@@ -334,6 +338,8 @@ class Worker:
         audit = self._writer.healthy()
         projector = gateway.world.parts.get("projector", {})
         behind = str(projector.get("error") or projector.get("refused") or "")
+        if engine := gateway.world.parts.get("engine", {}).get("error"):
+            behind = behind or f"incident engine: {engine}"
         servers = gateway.current.get().registry.servers.values()
         away = sum(server.state != "ready" for server in servers)
         down = f"{away} of {len(servers)} servers are not ready" if away else ""
@@ -343,9 +349,7 @@ class Worker:
             "config": ("failed", not_ready)
             if not_ready
             else (("degraded", "fragment refused") if gateway.world.fragment_refused else ("ok", "")),
-            "policy": ("failed", f"it decides nothing: {self._policy_trouble}")
-            if self._policy_trouble
-            else gateway.observe.standing(),
+            "policy": self._policy_standing(gateway),
             "audit": ("failed", audit) if audit else ("ok", ""),
             "auth": gateway.providers.state(),
             "database": ("degraded", trouble) if trouble else ("ok", ""),
@@ -353,6 +357,14 @@ class Worker:
             "clock": ("degraded", f"stepped by {step:.1f} s") if abs(step) > CLOCK_STEP else ("ok", ""),
         }
         return {name: found[name] for name in COMPONENTS}
+
+    def _policy_standing(self, gateway: Gateway) -> tuple[State, str]:
+        """A policy that decides nothing takes the worker out of traffic, unless two people let calls pass."""
+        if not self._policy_trouble:
+            return gateway.observe.standing()
+        if until := gateway.loosened.until():
+            return "degraded", f"read-only calls fail open until {until}: {self._policy_trouble}"
+        return "failed", f"it decides nothing: {self._policy_trouble}"
 
     def _drifted(self, entry: ServerEntry, changed: tuple[tuple[str, str], ...]) -> None:
         """Definitions were seen that are not the pinned ones: that is recorded, whoever calls them later."""

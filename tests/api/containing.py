@@ -6,13 +6,20 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
+from airlock.api.deciding import Deciding
+from airlock.api.keys import UsedKeys
 from airlock.api.leasing import Leasing
 from airlock.api.overrides import OverridesApi
 from airlock.api.policy import PolicyApi, World
-from airlock.app.management import behind, routes
+from airlock.app.management import behind, entries, route
 from airlock.core.config import Config
 from airlock.edge.routes import Handler, compile_table
+from airlock.incident.occasion import Facts
+from airlock.incident.regulation import shipped
 from airlock.model.http import HttpRequest, HttpResponse
+from airlock.model.incident import Incident
 from airlock.model.lease import Origin
 from airlock.model.principal import Principal
 from airlock.store import lease_events, leases, replicas
@@ -93,7 +100,24 @@ class House:
             leasing=leasing, base=lambda: self.base, overlay=lambda: None, clock=self.clock
         )
         self.base = Config()
-        self._table = compile_table(routes(behind(door(who), leasing, policy, overrides, self.clock)))
+        self.facts = Facts()
+        self.deciding = Deciding(store=store, gather=self._gather, law=shipped, clock=self.clock)
+        self.keys = UsedKeys(store=store, clock=self.clock)
+        guard = door(who, keys=self.keys)
+        self.parts = behind(
+            guard=guard,
+            leasing=leasing,
+            revisions=policy,
+            held=overrides,
+            deciding=self.deciding,
+            clock=self.clock,
+        )
+        self.entries = entries(self.parts)
+        self._declared = {(entry.method, entry.path): entry for entry in self.entries}
+        self._table = compile_table(tuple(route(guard, entry) for entry in self.entries))
+
+    def _gather(self, store: Store, incident: Incident, now: float) -> Facts:
+        return self.facts
 
     def ask(
         self, method: str, path: str, body: object = b"", *, source_ip: str = "198.51.100.9", **headers: str
@@ -110,8 +134,19 @@ class House:
                     method, path, body, params=found.groupdict(), query=query, headers=fields,
                     source_ip=source_ip,
                 )  # fmt: skip
-                return told(asyncio.run(_answered(handler, asked)))
+                answer = asyncio.run(_answered(handler, asked))
+                self._check(method, methods[method].path, answer)
+                self.headers, self.body = dict(answer.headers), answer.body
+                return told(answer)
         raise AssertionError(f"{method} {path} leads nowhere")
+
+    def _check(self, method: str, path: str, answer: HttpResponse) -> None:
+        """What is answered is what the table declares."""
+        declared = self._declared[method, path]
+        if answer.status < 400:
+            assert answer.status in declared.statuses
+            if declared.gives is not None:
+                msgspec.json.decode(answer.body, type=declared.gives)
 
 
 async def _answered(handler: Handler, asked: HttpRequest) -> HttpResponse:

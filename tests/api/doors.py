@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from airlock.api.door import Door, Guarded
+from airlock.api.door import Allowed, Door, Keys, nobody_else
+from airlock.api.entries import Entry, Guarded
 from airlock.core.errors import Refused, Unauthenticated
 from airlock.mcp.headers import Headers
 from airlock.model.call import Authenticated, Inbound
@@ -52,11 +53,22 @@ class Turned:
         self.seen.append((principal.subject if principal else "", why.reason))
 
 
+class Forgetful:
+    """Keys that nobody remembers."""
+
+    async def once(
+        self, request: HttpRequest, principal: Principal, change: Callable[[], Awaitable[HttpResponse]]
+    ) -> HttpResponse:
+        return await change()
+
+
 def door(
     who: Principal | Unauthenticated = ADMIN,
     *,
     permit: Callable[[Authenticated], None] = nobody,
     turned: Turned | None = None,
+    allowed: Allowed = nobody_else,
+    keys: Keys | None = None,
 ) -> Door:
     """A door for one caller, or for a token that does not count."""
 
@@ -66,7 +78,20 @@ def door(
             raise who
         return caller(who, asked)
 
-    return Door(identify=identify, permit=permit, turned=turned or Turned(), public_url=PUBLIC)
+    return Door(
+        identify=identify,
+        permit=permit,
+        allowed=allowed,
+        turned=turned or Turned(),
+        keys=keys or Forgetful(),
+        public_url=PUBLIC,
+    )
+
+
+def entry(handle: Guarded, **more: Any) -> Entry:
+    """An address with this handler."""
+    plain = Entry(method="POST", path="/admin/x", permission="gateway.read", summary="Try.", handler=handle)
+    return msgspec.structs.replace(plain, **more)
 
 
 def request(
@@ -95,7 +120,7 @@ def ask(handle: Guarded, asked: HttpRequest, behind: Door | None = None) -> Http
     """What the caller gets from a handler behind a door."""
 
     async def run() -> HttpResponse:
-        return await (behind or door()).guard(handle)(asked)
+        return await (behind or door()).guard(entry(handle))(asked)
 
     return asyncio.run(run())
 

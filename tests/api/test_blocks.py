@@ -179,7 +179,7 @@ def test_a_key_that_conflicts_for_one_address_blocks_none(house: House) -> None:
     before = {"ip_addresses": ["203.0.113.8"], "duration": "1h"}
     assert house.ask("POST", BLOCK, before, idempotency_key="k1")[0] == 200
     body = {"ip_addresses": ["203.0.113.7", "203.0.113.8"], "duration": "2h"}
-    assert house.ask("POST", BLOCK, body, idempotency_key="k1") == (422, "idempotency_conflict")
+    assert house.ask("POST", BLOCK, body, idempotency_key="k1") == (409, "idempotency_conflict")
     assert blocked(house) == ["203.0.113.8/32"]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from airlock.api.door import document, invalid
+from airlock.api.entries import document, invalid
 from airlock.core.errors import AuditFault, Fault, Refused, Rejected, Stage, Unauthenticated
 from airlock.model.call import Authenticated
 from airlock.model.http import HttpRequest, HttpResponse, json_response

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from airlock.api.inventory import InventoryApi, Listed
-from airlock.app.management import inventory
+from airlock.app.management import listed
 from airlock.edge.routes import Route
 from tests.api.doors import ask, door, request, told
 from tests.gateway.parts import principal
@@ -22,5 +22,5 @@ def test_nobody_else_does() -> None:
 
 
 def test_the_inventory_is_a_door_itself() -> None:
-    route = inventory(door(), (Route(method="GET", path="/live", auth="none"),))
+    route = listed(door(), (Route(method="GET", path="/live", auth="none"),))
     assert (route.method, route.path, route.auth) == ("GET", "/admin/routes", "admin")

@@ -107,7 +107,7 @@ def test_the_same_key_gives_the_same_lease(house: House) -> None:
     first = house.ask("POST", LEASES, SUSPEND, idempotency_key="k1")
     assert house.ask("POST", LEASES, SUSPEND, idempotency_key="k1") == first
     other = {**SUSPEND, "selector": {"subject": "carol"}}
-    assert house.ask("POST", LEASES, other, idempotency_key="k1") == (422, "idempotency_conflict")
+    assert house.ask("POST", LEASES, other, idempotency_key="k1") == (409, "idempotency_conflict")
     assert len(leases.listing(house.store, now=NOW)) == 1
 
 

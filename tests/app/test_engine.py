@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from airlock.app import engine
+from airlock.app.gateway import engine
 from airlock.core import log as logs
 from airlock.core import metrics
 from airlock.core.config import PolicySection

@@ -9,12 +9,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from airlock.api.door import nobody_else
 from airlock.api.policy import World
 from airlock.app.containment import Containment
-from airlock.app.management import Management, inbound, management
+from airlock.app.management import Management, management
 from airlock.app.peers import Peers
 from airlock.app.reloads import Reloading
 from airlock.app.tuning import Tuning
+from airlock.app.turned import inbound
 from airlock.core.config import Config, ServerSection
 from airlock.core.errors import Unauthenticated
 from airlock.gateway.live import Live
@@ -26,7 +28,7 @@ from airlock.model.principal import Principal
 from airlock.model.snapshot import Current
 from airlock.store import leases
 from airlock.store.database import Store, open_store
-from tests.api.doors import ADMIN, request, told
+from tests.api.doors import ADMIN, entry, request, told
 from tests.gateway.parts import NOW, PUBLIC, FakeLog, HandClock, Lines, principal, snapshot
 
 STATUS = request("GET", "/admin/policy/status")
@@ -66,6 +68,7 @@ class Worker:
             current=self.current,
             active=lambda: "a" * 64,
             authenticate=self._authenticate,
+            allowed=nobody_else,
             containment=self.containment,
             strangers=Strangers(log=self.log, clock=self.clock),
             writer=self.log,
@@ -80,7 +83,7 @@ class Worker:
 
     def ask(self) -> tuple[int, object]:
         async def asked() -> HttpResponse:
-            return await self.managed.door.guard(self.managed.policy.status)(STATUS)
+            return await self.managed.door.guard(entry(self.managed.policy.status))(STATUS)
 
         return told(asyncio.run(asked()))
 

@@ -14,6 +14,7 @@ from airlock.app.metering import Metering
 from airlock.audit.writer import Writer
 from airlock.core import metrics
 from airlock.core.errors import Fault, PolicyFault, Refused, Stage
+from airlock.core.standing import Standing
 from airlock.model.call import Admitted, Allowed, Inbound, Reached, Reply
 from airlock.model.entry import Event, Receipt
 from tests.gateway.parts import HandClock, allowed, authenticated, identified, inbound, redacted, routed
@@ -218,14 +219,10 @@ def test_what_the_log_wrote_is_said_once() -> None:
 def test_the_whole_is_every_worker_that_runs() -> None:
     world = World()
     metered = meter(Books(), world, HandClock())
-    assert metered.look() == metrics.Standing(
-        revisions=frozenset({"a"}), reloads={"accepted": 0, "refused": 0}
-    )
+    assert metered.look() == Standing(revisions=frozenset({"a"}), reloads={"accepted": 0, "refused": 0})
     world.replicas = [{"active_sha256": "a"}, None, {"active_sha256": "b"}]
     world.reloads = {"accepted": 2, "refused": 1}
-    assert metered.look() == metrics.Standing(
-        revisions=frozenset({"a", "b"}), reloads={"accepted": 2, "refused": 1}
-    )
+    assert metered.look() == Standing(revisions=frozenset({"a", "b"}), reloads={"accepted": 2, "refused": 1})
 
 
 def test_a_worker_says_what_it_counted_while_it_runs_and_when_it_ends() -> None:

@@ -13,7 +13,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from airlock.app import metrics_directory
+from airlock import supervisor
+from airlock.app.facts import metrics_directory
+from airlock.channel import Channel
 from airlock.core.config import Config
 from airlock.core.errors import ConfigError
 from airlock.core.settings import BASELESS, Loaded
@@ -29,7 +31,7 @@ from airlock.supervisor import (
     refuse_fixed,
     runner_message,
 )
-from tests.gateway.parts import HandClock, Lines, entry
+from tests.gateway.parts import HandClock, Lines, entry, until
 
 BUNDLE = Bundle.of({"a.rego": b"package a\n"}, origin="test")
 NEXT = Bundle.of({"a.rego": b"package b\n"}, origin="test")
@@ -208,3 +210,26 @@ def test_counting_starts_from_zero(tmp_path: Path) -> None:
         assert list(directory.iterdir()) == []
         assert directory.stat().st_mode & 0o777 == 0o700
         (directory / "counter_1.db").touch()
+
+
+def test_an_engine_that_is_silent_or_gone_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        own = Supervisor(plan=plan(), read_plan=plan, relog=lambda _: None, clock=HandClock(), log=Lines())
+        ours, theirs = socket.socketpair()
+        engine, line = await Channel.over(theirs), await Channel.over(ours)
+        monkeypatch.setattr(supervisor, "SILENT", 0.01)
+        talking = asyncio.create_task(vars(Supervisor)["_talk_engine"](own, line))
+        parts: dict[str, Any] = vars(own)["_parts"]
+        assert parts == {}
+        await until(lambda: parts.get("engine") == {"error": "it was silent for 0.01 s"}, within=30)
+        monkeypatch.setattr(supervisor, "SILENT", 30.0)
+        engine.send({"op": "standing", "error": "clocks: failed with KeyError"})
+        await until(lambda: parts["engine"] == {"error": "clocks: failed with KeyError"}, within=30)
+        engine.send({"op": "standing", "error": ""})
+        await until(lambda: parts["engine"] == {}, within=30)
+        engine.close()
+        await talking
+        line.close()
+        assert parts["engine"] == {"error": "it is not running"}
+
+    asyncio.run(scenario())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,11 +14,17 @@ from typer.testing import CliRunner, Result
 
 from airlock.cli import canaries, redaction, redaction_text
 from airlock.cli.redaction import app
+from airlock.incident.occasion import Occasion
+from airlock.incident.opening import open_incident
+from airlock.incident.orders import Open
 from airlock.model.entry import Event, Personal
+from airlock.model.incident import Actor
 from airlock.redaction.canary import FORMS
 from airlock.redaction.detectors import NAMES
 from airlock.redaction.rewrite import Redactor
 from airlock.redaction.scan import Scanner
+from airlock.store import incidents
+from airlock.store.database import FILE, open_store
 from tests.cli.admin_api import Answer, gateway
 from tests.cli.test_audit import seal
 from tests.redaction.made import AWS, EMAIL
@@ -101,6 +110,38 @@ def test_scan_of_clean_files_finds_nothing(tmp_path: Path) -> None:
         (tmp_path / name).write_text("nothing in here\n")
     done = run("scan", str(tmp_path / "a"), str(tmp_path / "b"))
     assert (done.exit_code, done.stdout) == (0, "2 files, 11 detectors: nothing found\n")
+
+
+def test_scan_of_an_incident_looks_through_what_is_kept(data_dir: Path, tmp_path: Path) -> None:
+    config, logs = tmp_path / "airlock.yaml", data_dir / "logs"
+    config.write_text(f"data_dir: {data_dir}\n")
+    logs.mkdir()
+    line = logs / "worker-0.00000001.jsonl"
+    line.write_text('{"event": "lifecycle"}\n')
+    now = time.time()
+    occasion = Occasion(actor=Actor(type="human", id="a|b"), now=now)
+    opened = open_incident(Open(title="In the log?"), occasion)
+    with closing(open_store(data_dir / FILE)) as store:
+        incidents.create(store, opened.incident, opened.events)
+    asked = ("scan", "--incident", opened.incident.id, "--config", str(config))
+    clean = run(*asked)
+    assert clean.exit_code == 0, clean.output
+    assert re.match(r"1 log lines of 1 files, \d+ audit rows since 20", clean.stdout), clean.stdout
+    line.write_text(f'{{"what": "{EMAIL}"}}\n')
+    found = run(*asked, "--json")
+    assert found.exit_code == 1
+    document = json.loads(found.stdout)
+    assert document["found"] == [{"file": str(line), "line": 1, "column": 11, "detector": "email"}]
+    assert document["looked_at"]["files"] == 1
+    assert document["looked_at"]["rows"] >= 4, document
+
+
+def test_scan_of_nothing_is_no_answer(data_dir: Path, tmp_path: Path) -> None:
+    config = tmp_path / "airlock.yaml"
+    config.write_text(f"data_dir: {data_dir}\n")
+    assert run("scan", "--config", str(config)).exit_code == 2
+    unknown = run("scan", "--incident", "INC-20200101-000000", "--config", str(config))
+    assert (unknown.exit_code, "is no incident" in unknown.stderr) == (2, True), unknown.output
 
 
 def test_scan_looks_for_what_is_configured(tmp_path: Path) -> None:

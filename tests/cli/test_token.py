@@ -114,3 +114,10 @@ def test_a_configuration_that_cannot_be_read_is_a_usage_error(tmp_path: Path) ->
     result = run(tmp_path / "absent.yaml")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "absent.yaml" in result.stderr
+
+
+def test_a_sign_in_is_claimed_only_where_that_is_asked_for(config: Path, tmp_path: Path) -> None:
+    assert verify(run(config).stdout.strip(), tmp_path / "data").auth_time is None
+    signed_in = verify(run(config, "--signed-in").stdout.strip(), tmp_path / "data").auth_time
+    assert signed_in is not None
+    assert abs(signed_in - SYSTEM.wall()) < 60

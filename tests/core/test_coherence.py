@@ -168,3 +168,21 @@ def test_origins_and_hosts_may_have_ports() -> None:
     ).config.server
     assert section.allowed_origins == ("https://ide.example", "http://localhost:3000")
     assert section.allowed_hosts == ("[::1]:8080", "gate")
+
+
+def test_paths_of_the_incident_section_start_at_the_file(file: Path) -> None:
+    file.write_text(
+        "incident:\n"
+        "  contacts_file: contacts.yaml\n"
+        "  regulations_file: /etc/laws.yaml\n"
+        "  targets:\n"
+        "  - {name: a, kind: webhook, url: 'http://h/', secret_file: key}\n"
+        "  - {name: b, kind: webhook, url: 'http://h/', ca_file: ca.pem}\n"
+    )
+    found = load(file, {}).config.incident
+    assert (found.contacts_file, found.regulations_file) == (
+        str(file.parent / "contacts.yaml"),
+        "/etc/laws.yaml",
+    )
+    assert [target.secret_file for target in found.targets] == [str(file.parent / "key"), None]
+    assert [target.ca_file for target in found.targets] == [None, str(file.parent / "ca.pem")]

@@ -40,8 +40,9 @@ def test_narrowing_by_role_or_client_is_read(tmp_path: Path) -> None:
     assert lists.narrow == (NarrowEntry(clients=("ide",), tags=("a",)),)
 
 
-def test_beside_the_gateway_itself_no_server_is_called_airlock(tmp_path: Path) -> None:
-    assert problems(tmp_path, "", "airlock") == ["servers.0.name: airlock is taken"]
+@pytest.mark.parametrize("name", ["airlock", "airlock-incidents"])
+def test_beside_the_gateway_itself_no_server_is_called_like_it(tmp_path: Path, name: str) -> None:
+    assert problems(tmp_path, "", name) == [f"servers.0.name: {name} is taken"]
 
 
 def test_destinations_name_detectors_and_servers(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ def test_where_nothing_was_kept_nothing_is_retired(tmp_path: Path) -> None:
 
 def test_the_place_follows_the_configuration() -> None:
     config = Config(data_dir="/data")
-    assert Place.of(config) == Place(folder="/data/logs", most=64 * 2**20, processes=4)
+    assert Place.of(config) == Place(folder="/data/logs", most=64 * 2**20, processes=5)
 
 
 def test_a_logger_writes_to_both_and_one_that_fails_does_not_silence_the_other(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from airlock.core import metrics
+from airlock.core.standing import Standing
 
 
 def sample(text: bytes, name: str) -> float | None:
@@ -101,7 +102,7 @@ def test_what_is_unknown_of_the_log_is_not_said() -> None:
 
 def test_the_revisions_are_those_of_now() -> None:
     for revision, other in (("a", "b"), ("b", "a")):
-        standing = metrics.Standing(revisions=frozenset({revision}), reloads={"refused": 4})
+        standing = Standing(revisions=frozenset({revision}), reloads={"refused": 4})
         text = metrics.exposition(standing=standing)
         assert sample(text, f'airlock_policy_revision_info{{sha256="{revision}"}}') == 1
         assert sample(text, f'airlock_policy_revision_info{{sha256="{other}"}}') is None

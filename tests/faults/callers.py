@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from http.client import HTTPException
@@ -19,6 +20,8 @@ from tests.system.deployment import Answer
 from tests.system.recorder import Recorder
 
 LEGACY = "2025-11-25"
+MANY = 30
+"""Guesses that nobody could overlook."""
 
 
 class Door(Protocol):
@@ -52,16 +55,20 @@ def failed_authentications(
 ) -> Generator[Facts]:
     """F9: tokens that nobody issued, all from one address. The gateway must trust us as its proxy.
 
-    Nothing mends it: what happened has happened.
+    Where an engine answers attacks, the last ones may meet a block already: 403. Nothing mends it: what
+    happened has happened.
     """
-    refused = 0
+    refused: list[int] = []
     for number in range(count):
         headers = {"X-Forwarded-For": source}
         body = {"jsonrpc": "2.0", "id": f"guess-{number}", "method": "tools/list"}
-        refused += gateway.post(body, f"guess.{uuid.uuid4().hex}.{number}", headers=headers).status == 401
-    prove(refused == count, f"{count} answers 401: {refused} came")
-    values = {"count": count, "source": source}
-    yield Facts(fault="F9", proof=f"{refused} requests from {source} were answered 401", values=values)
+        token = f"guess.{uuid.uuid4().hex}.{number}"
+        refused.append(gateway.post(body, token, headers=headers).status)
+    guesses = refused.count(401)
+    prove(guesses + refused.count(403) == count, f"{count} answers 401, or 403: {Counter(refused)}")
+    prove(guesses >= min(count, MANY), f"{MANY} answers 401: {guesses} came")
+    values = {"count": guesses, "source": source}
+    yield Facts(fault="F9", proof=f"{guesses} requests from {source} were answered 401", values=values)
 
 
 @contextmanager

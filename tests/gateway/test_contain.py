@@ -171,6 +171,18 @@ def test_the_incident_is_told_where_the_lease_is_about_the_callers_tenant(
     assert refused.value.incident == incident
 
 
+@pytest.mark.parametrize(
+    ("action", "pairs"),
+    [("tool.quarantine", {"server": "docs", "tool": "echo"}), ("server.disable", {"server": "docs"})],
+)
+def test_the_incident_of_a_tool_is_told_to_whoever_can_see_the_tool(
+    action: Action, pairs: dict[str, str]
+) -> None:
+    with pytest.raises(Refused) as refused:
+        Checks().contain.call(calling(lease(action, incident="INC-7", **pairs)))
+    assert refused.value.incident == "INC-7"
+
+
 @pytest.mark.parametrize(("kind", "shown"), [("server", False), ("tool", False), ("address", True)])
 def test_what_is_contained_is_in_no_list(kind: str, shown: bool) -> None:
     held, _ = {**CALLERS, **TOOLS}[kind]

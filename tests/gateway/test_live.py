@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import hashlib
 from typing import Any
 
 import msgspec
@@ -13,7 +15,17 @@ from airlock.gateway.live import Live, no_longer
 from airlock.model.call import Redacted
 from airlock.model.server import Registry
 from airlock.model.snapshot import Revocations, Snapshot
-from tests.gateway.parts import NOW, principal, redacted, registered, snapshot
+from tests.gateway.parts import (
+    LEGACY_CLIENT,
+    NOW,
+    allowed,
+    identified,
+    principal,
+    redacted,
+    registered,
+    routed,
+    snapshot,
+)
 
 
 def contained(_: Redacted) -> Refused:
@@ -162,3 +174,25 @@ def test_what_ends_a_call_that_was_allowed(change: str) -> None:
     refusal = no_longer(redacted(), now, NOW)
     assert (refusal.scope or {}).get("kind") == kind if refusal else not kind
     assert refusal is None or refusal.code == 40302
+
+
+def test_what_each_lease_cut_is_told_with_the_sessions_it_ended() -> None:
+    async def scenario() -> dict[str, tuple[int, list[str]]]:
+        live = Live()
+        client = msgspec.structs.replace(LEGACY_CLIENT, session="sid")
+        clients = (client, client, LEGACY_CLIENT)
+        calls = [redacted(allowed(routed(identified(client=each)))) for each in clients]
+
+        async def run(call: Redacted) -> None:
+            with contextlib.suppress(Refused), live.running(call):
+                await asyncio.sleep(60)
+
+        async with asyncio.TaskGroup() as group:
+            for call in calls:
+                group.create_task(run(call))
+            await asyncio.sleep(0)
+            live.cut(lambda _: Refused(Stage.ADMIT, 40302, "contained", "no", lease="L"))
+        return await live.told()
+
+    digest = hashlib.sha256(b"sid").hexdigest()
+    assert asyncio.run(scenario()) == {"L": (3, [digest])}

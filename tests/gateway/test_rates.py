@@ -280,9 +280,10 @@ def test_a_look_costs_nothing() -> None:
     assert host.one.call(spender()) is None
 
 
-def lease(clock: HandClock, **selector: str) -> Lease:
+def lease(clock: HandClock, *, id: str = "L1", incident: str = "", **selector: str) -> Lease:
     return Lease(
-        id="L1",
+        id=id,
+        incident=incident,
         action="ratelimit.tighten",
         selector=Selector(**selector),
         reason="test",
@@ -314,6 +315,77 @@ def test_a_lease_loosens_nothing() -> None:
     )
     asked = identified(caller=authenticated(at=at))
     assert [host.one.ask(asked) is None for _ in range(3)] == [True, True, False]
+
+
+def under(of: Identified, *leases: Lease) -> Identified:
+    """The same request while these leases hold."""
+    caller = msgspec.structs.replace(
+        of.caller, snapshot=msgspec.structs.replace(snapshot(), leases=compiled(leases, epoch=1))
+    )
+    return msgspec.structs.replace(of, caller=caller)
+
+
+def test_a_lease_for_a_subject_counts_all_its_tokens_in_all_workers_and_nobody_else() -> None:
+    host = Host()
+    held = lease(host.clock, per_token="4/min", subject="alice", tenant="acme", incident="INC-1")
+    for n, worker in enumerate((host.one, host.other) * 2):
+        assert worker.ask(under(by(token_id=f"t-{n}"), held)) is None
+    refused = host.other.ask(under(by(token_id="another"), held))
+    assert refused is not None
+    assert (refused.reason, refused.lease, refused.incident) == ("rate_limited", "L1", "INC-1")
+    assert (refused.scope, refused.expires_at) == ({"kind": "principal"}, None)
+    assert "identity" in refused.text
+    for other in (by("bob"), by(tenant="globex")):
+        assert [host.one.ask(under(other, held)) for _ in range(20)] == [None] * 20
+    assert refused.retry_after is not None
+    host.clock.seconds += refused.retry_after
+    assert host.other.ask(under(by(token_id="another"), held)) is None
+
+
+def test_a_lease_for_a_subject_gives_no_credit_for_what_a_token_asked_before() -> None:
+    host = Host(per_token="100/min")
+    assert [host.one.ask() for _ in range(50)] == [None] * 50
+    held = lease(host.clock, per_token="10/min", subject="alice")
+    refused = host.other.ask(under(by(), held))
+    assert refused is not None
+    assert refused.lease == "L1"
+    host.clock.seconds += 60
+    assert [host.one.ask(under(by(), held)) for _ in range(3)] != [None] * 3
+
+
+def test_a_lease_for_a_subject_holds_for_whoever_it_acts_for_too() -> None:
+    host = Host()
+    held = lease(host.clock, per_token="2/min", subject="agent")
+    for n in range(2):
+        assert host.one.ask(under(by(f"s-{n}", actor=("agent",)), held)) is None
+    refused = host.other.ask(under(by("agent"), held))
+    assert refused is not None
+    assert refused.lease == "L1"
+    assert host.other.ask(under(by("s-0"), held)) is None
+
+
+def test_of_two_leases_over_a_caller_the_stricter_one_refuses_and_is_named() -> None:
+    host = Host()
+    held = (
+        lease(host.clock, id="own", per_token="10/min", subject="alice"),
+        lease(host.clock, id="all", per_token="2/min", incident="INC-2"),
+    )
+    answers = [host.one.ask(under(by(), *held)) for _ in range(3)]
+    assert [found and found.lease for found in answers] == [None, None, "all"]
+    assert answers[2] is not None
+    assert answers[2].incident == ""
+    assert "token" in answers[2].text
+    tenant = lease(host.clock, id="tenant", per_tenant="1/min")
+    refused = host.other.ask(under(by("bob"), tenant)) or host.other.ask(under(by("bob"), tenant))
+    assert refused is not None
+    assert (refused.lease, refused.scope) == ("tenant", {"kind": "tenant"})
+
+
+def test_a_lease_for_a_subject_that_is_looser_than_the_configuration_changes_nothing() -> None:
+    host = Host(per_token="2/min")
+    held = lease(host.clock, per_token="100/min", subject="alice")
+    answers = [host.one.ask(under(by(), held)) for _ in range(3)]
+    assert [found and found.lease for found in answers] == [None, None, ""]
 
 
 def test_a_lease_limits_where_nothing_was_limited() -> None:

@@ -24,6 +24,7 @@ from airlock.core.errors import (
     Unauthenticated,
     UpstreamFault,
 )
+from airlock.gateway import marks
 from airlock.gateway.record import Record
 from airlock.gateway.strangers import Strangers
 from airlock.gateway.words import reason_of
@@ -520,3 +521,17 @@ def test_a_refused_call_leaves_nothing_of_the_callers_token() -> None:
 
 def test_a_refused_call_leaves_its_other_arguments() -> None:
     assert refused_with("hello", redact=("email",)) == {}  # the question as it was asked
+
+
+def test_a_row_says_which_shapes_it_saw_and_who_owns_the_tool() -> None:
+    desk = Desk()
+    desk.record.decoys = frozenset({"docs/echo"})
+    row = desk.refuse(sensitive())
+    assert row.metadata["marks"] == ["decoy"]
+    assert "asked" not in row.metadata
+
+
+def test_a_name_that_leads_nowhere_is_only_marked() -> None:
+    row = Desk().refuse(identified())
+    assert row.metadata["asked"] == marks.short("docs__echo")
+    assert "docs__echo" not in str(row.metadata)

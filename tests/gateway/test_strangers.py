@@ -335,3 +335,108 @@ def test_ten_thousand_addresses_a_second_leave_bounded_rows_and_memory() -> None
         assert len(room.log.events) <= 2 * (MAX_NETWORKS + 1)
 
     asyncio.run(scenario())
+
+
+def attempt(n: int, *, subject: str = "") -> tuple[Any, Unauthenticated]:
+    """A credential that does not count: the n-th token, which claims to be somebody."""
+    failure = Unauthenticated(401, "token_signature", "No.", error="invalid_token")
+    failure.claimed = subject or f"user-{n}"
+    return inbound(b"", headers={"authorization": f"Bearer token-{n}"}), failure
+
+
+def test_a_row_counts_the_subjects_and_tokens_that_its_address_tried() -> None:
+    async def scenario() -> None:
+        room = Room()
+        for n in range(4):
+            await room.strangers.refused(*attempt(n, subject="adelheid" if n else "bob"))
+        await room.pass_window()
+        first, then = (event.metadata for event in room.log.events)
+        assert (first["of_address"], first["subjects"], first["tokens"]) == (1, 1, 1)
+        assert (then["of_address"], then["subjects"], then["tokens"]) == (3, 1, 3)
+        assert len(then["token_marks"]) == 3
+        assert "adelheid" not in str(room.log.events)
+
+    asyncio.run(scenario())
+
+
+def test_many_subjects_end_the_first_window_early_and_only_that() -> None:
+    async def scenario() -> None:
+        room = Room()
+        for n in range(30):
+            await room.strangers.refused(*attempt(n))
+        assert room.counts() == [1, 5]
+        await room.pass_window()
+        assert room.counts() == [1, 5, 24]
+        for n in range(30):
+            await room.strangers.refused(*attempt(n))
+        await room.pass_window()
+        assert room.counts() == [1, 5, 24, 30]
+
+    asyncio.run(scenario())
+
+
+def test_many_tokens_of_one_subject_end_it_too() -> None:
+    async def scenario() -> None:
+        room = Room()
+        for n in range(20):
+            await room.strangers.refused(*attempt(n, subject="ada"))
+        assert room.counts() == [1, 15]
+
+    asyncio.run(scenario())
+
+
+def test_a_row_names_the_address_that_was_refused_most() -> None:
+    async def scenario() -> None:
+        room = Room()
+        for address, times in (("192.0.2.1", 2), ("192.0.2.9", 4)):
+            for n in range(times):
+                await room.strangers.refused(inbound(b"", source_ip=address), attempt(n)[1])
+        await room.pass_window()
+        assert room.log.events[-1].personal.source_ip == "192.0.2.9"
+
+    asyncio.run(scenario())
+
+
+def test_another_address_of_the_same_64_is_the_same_stranger() -> None:
+    async def scenario() -> None:
+        room = Room()
+        for n in range(9):
+            token = {"authorization": f"Bearer token-{n}"}
+            peer = inbound(b"", source_ip=f"2001:db8::{n:x}", headers=token)
+            await room.strangers.refused(peer, attempt(n)[1])
+        assert room.counts() == [1, 5]
+        row = room.log.events[-1]
+        assert (row.metadata["of_address"], row.metadata["subjects"], row.metadata["prefix"]) == (5, 5, 64)
+        assert row.personal.source_ip == "2001:db8::1"
+
+    asyncio.run(scenario())
+
+
+def test_what_one_window_tells_apart_is_bounded_and_its_count_is_not() -> None:
+    async def scenario() -> None:
+        room = Room()
+        for n in range(200):
+            token = {"authorization": f"Bearer token-{n}"}
+            away = inbound(b"", source_ip=f"192.0.2.{n % 40}", headers=token)
+            await room.strangers.refused(away, attempt(n)[1])
+        await room.pass_window()
+        assert sum(room.counts()) == 200
+        assert all(len(event.metadata.get("token_marks", ())) <= 64 for event in room.log.events)
+
+    asyncio.run(scenario())
+
+
+def test_what_a_failing_log_did_not_take_is_told_by_the_next_row() -> None:
+    async def scenario() -> None:
+        room = Room()
+        await room.strangers.refused(*attempt(0))
+        room.log.broken = lambda _: True
+        for n in range(1, 6):
+            await room.strangers.refused(*attempt(n))
+        assert room.counts() == [1]
+        room.log.broken = lambda _: False
+        await room.pass_window()
+        assert room.counts() == [1, 5]
+        assert room.log.events[-1].metadata["subjects"] == 5
+
+    asyncio.run(scenario())

@@ -12,8 +12,10 @@ import pytest
 
 from airlock.core.units import Rate
 from airlock.model.containment import MAX_ASKED, Index, Leases, RateKind, compiled
+from airlock.model.deltas import delta
+from airlock.model.effective import about
 from airlock.model.lattice import join_all
-from airlock.model.lease import RULES, Action, Lease, delta, read_selector
+from airlock.model.lease import RULES, Action, Lease, read_selector
 from airlock.model.principal import Principal
 from airlock.model.server import Tool
 
@@ -216,13 +218,48 @@ def test_the_tightest_rate_that_holds_counts(
         ],
         epoch=1,
     )
-    assert leases.rate(kind, tenant, now) == rate
+    found = leases.rate(kind, tenant, now)
+    assert (found and found[0]) == rate
+    assert found is None or found[1].holds(now)
 
 
 def test_without_rates_in_leases_none_is_demanded() -> None:
     assert Leases().rate("per_ip", "", NOW) is None
     blocked = compiled([lease("ip.block", {"cidr": "203.0.113.7"})], epoch=1)
     assert blocked.rate("per_ip", "", NOW) is None
+
+
+def test_a_rate_for_a_subject_is_about_nobody_else() -> None:
+    pairs = {"per_token": "10/min", "subject": "alice", "tenant": "acme", "issuer": "https://i.example"}
+    leases = compiled([lease("ratelimit.tighten", pairs, id="pace")], epoch=1)
+    ((name, (rate, behind)),) = leases.paced(who(), NOW)
+    assert (name, rate, behind.id) == ("alice", Rate(10, 60), "pace")
+    assert leases.rate("per_token", "acme", NOW) is None
+    assert leases.paced(who(), NOW + 60) == []
+    assert not any(leases.paced(each, NOW) for each in (who("bob"), who(tenant="other"), who(issuer="x")))
+
+
+def test_a_rate_for_a_subject_is_also_for_whom_it_acts() -> None:
+    leases = compiled([lease("ratelimit.tighten", {"per_token": "10/min", "subject": "agent"})], epoch=1)
+    acting = msgspec.structs.replace(who("bob"), actor=("agent", "service"))
+    assert [name for name, _ in leases.paced(acting, NOW)] == ["agent"]
+    assert leases.paced(msgspec.structs.replace(who("bob"), actor=("service", "agent")), NOW) == []
+
+
+def test_the_rates_of_a_subject_are_the_join_of_the_leases_about_it() -> None:
+    dice = random.Random("rates of subjects")  # noqa: S311 - the same cases in every run
+    for _ in range(2000):
+        held: list[Lease] = []
+        for n in range(dice.randrange(8)):
+            pairs = {"subject": dice.choice(("a", "b")), "per_token": dice.choice(("10/min", "1/s", "5/min"))}
+            pairs |= {key: dice.choice(("a", "b")) for key in ("tenant", "issuer") if dice.random() < 0.4}
+            held.append(lease("ratelimit.tighten", pairs, lasts=dice.choice((10.0, 20.0, 30.0)), id=str(n)))
+        now = NOW + dice.choice((0.0, 15.0, 25.0, 35.0))
+        scope = {"subject": "a", "tenant": "b", "issuer": "a"}
+        met = [delta(each.action, each.selector) for each in held if each.holds(now) and about(each, scope)]
+        found = compiled(held, epoch=1).paced(who("a", "b", "a"), now)
+        expected = join_all(met).get("rate.per_token")
+        assert [rate for _, (rate, _) in found] == ([] if expected is None else [expected])
 
 
 def anything(dice: random.Random) -> Lease:
@@ -259,7 +296,8 @@ def test_the_index_says_what_the_join_of_the_leases_in_force_says() -> None:
         assert (part.index.tenant("acme", now) is not None) == ("acme" in joined.get("isolate.tenants", ()))
         held = ("docs", "echo", "*") in joined.get("quarantine.tools", ())
         assert (part.index.tool(tool(), now) is not None) == held
-        assert part.rate("per_token", "acme", now) == joined.get("rate.per_token")
+        demanded = part.rate("per_token", "acme", now)
+        assert (demanded and demanded[0]) == joined.get("rate.per_token")
 
 
 def test_a_thousand_leases_cost_a_few_look_ups() -> None:

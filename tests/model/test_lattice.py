@@ -77,6 +77,7 @@ EVERY: dict[str, tuple[Draw, Tight]] = {
     "quarantine.tools": SETS,
     "deny.overlay": SETS,
     "stepup.selectors": SETS,
+    "stepup.max_age": NUMBERS,
     "approvals.required": (lambda dice: dice.randrange(3), lambda one, other: one >= other),
     "egress.allow": (WORDS, lambda one, other: one <= other),
     "egress.max_bytes": NUMBERS,

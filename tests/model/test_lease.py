@@ -7,13 +7,13 @@ import math
 import pytest
 
 from airlock.core.units import Rate
+from airlock.model.deltas import delta
 from airlock.model.lease import (
     RULES,
     Action,
     Lease,
     Selector,
     Unfit,
-    delta,
     read_action,
     read_selector,
     read_ttl,
@@ -53,6 +53,11 @@ DIGEST = "ab" * 32
             Selector(per_token="10/min", tenant="acme"),
         ),
         ("ratelimit.tighten", {"per_ip": "0/s"}, Selector(per_ip="0/s")),
+        (
+            "ratelimit.tighten",
+            {"per_token": "10/min", "tenant": "acme", "issuer": "https://i.example", "subject": "alice"},
+            Selector(per_token="10/min", tenant="acme", issuer="https://i.example", subject="alice"),
+        ),
     ],
 )
 def test_a_selector_is_read(action: Action, pairs: dict[str, str], selector: Selector) -> None:
@@ -78,6 +83,9 @@ def test_a_selector_is_read(action: Action, pairs: dict[str, str], selector: Sel
         ("ratelimit.tighten", {"tenant": "acme"}, "selector_invalid", "needs one of"),
         ("ratelimit.tighten", {"per_ip": "1/s", "tenant": "acme"}, "selector_invalid", "leave tenant out"),
         ("ratelimit.tighten", {"per_ip": "fast"}, "selector_invalid", "10/min"),
+        ("ratelimit.tighten", {"per_ip": "1/s", "subject": "a"}, "selector_invalid", "more than one subject"),
+        ("ratelimit.tighten", {"per_tenant": "1/s", "subject": "a"}, "selector_invalid", "leave subject out"),
+        ("ratelimit.tighten", {"per_token": "1/s", "issuer": "i"}, "selector_invalid", "name subject too"),
     ],
 )
 def test_an_unfit_selector_says_what_would_be_right(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -25,9 +26,11 @@ def asked(key: str, value: object) -> Asked:
     return Asked(key=key, value=value, where="o.yaml:1")
 
 
-def lease(key: str, text: str, *, epoch: int = 1, lasts: float = 60.0, tenant: str = "") -> Lease:
+def lease(
+    key: str, text: str, *, epoch: int = 1, lasts: float = 60.0, whose: Mapping[str, str] | None = None
+) -> Lease:
     of = KEYS[key]
-    pairs = {of.field: text} | ({"tenant": tenant} if tenant else {})
+    pairs = {of.field: text} | dict(whose or {})
     return Lease(
         id=f"{key}{epoch}",
         action=of.action,
@@ -156,8 +159,9 @@ def test_a_lease_that_is_over_holds_nothing() -> None:
     assert overrides.over(BASE, {}) is BASE
 
 
-def test_a_lease_of_one_tenant_is_no_value_of_the_configuration() -> None:
-    assert overrides.in_force(BASE, [lease("rate_limiting.per_token", "1/min", tenant="acme")], NOW) == {}
+@pytest.mark.parametrize("whose", [{"tenant": "acme"}, {"subject": "bob"}])
+def test_a_lease_of_one_tenant_or_subject_is_no_value_of_the_configuration(whose: dict[str, str]) -> None:
+    assert overrides.in_force(BASE, [lease("rate_limiting.per_token", "1/min", whose=whose)], NOW) == {}
 
 
 TEXTS: dict[str, list[str]] = {

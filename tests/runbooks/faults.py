@@ -71,6 +71,14 @@ def escalation(stack: Stack) -> Generator[Facts]:
 
 
 @contextmanager
+def canary_in_logs(stack: Stack) -> Generator[Facts]:
+    """F11l, on standard output and among the lines that the gateway keeps on disk."""
+    kept = min((stack.gateway.data / "logs").iterdir())
+    with rig.canary_in_log(stack.gateway.log) as facts, rig.canary_in_log(kept):
+        yield facts
+
+
+@contextmanager
 def unredacted(stack: Stack) -> Generator[Facts]:
     """The gateway runs on a configuration that looks for nothing in results."""
     with stack.configured(redaction={"detectors": []}):
@@ -116,7 +124,7 @@ FAULTS: dict[str, Fault] = {
     "F9": lambda stack: rig.failed_authentications(stack.gateway),
     "F10": call_in_flight,
     "F11": lambda stack: rig.canary_in_result(stack.good, "echo"),
-    "F11l": lambda stack: rig.canary_in_log(stack.gateway.log),
+    "F11l": canary_in_logs,
     "F12": lambda stack: rig.leak(stack.seam, stack.workers, lambda: stack.gateway.get("/live")),
     "F13": lambda stack: rig.deaf_worker(stack.seam, stack.workers),
     "F16": fragment,

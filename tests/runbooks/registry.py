@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -142,6 +143,8 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     the command is blind: then the check asserts just that, and the native command tells the two apart."""
     soils: bool
     """Leaves so much in the log that others would take it for an attack: it has a product of its own."""
+    engine: bool
+    """Is about incidents: it runs on the product with the incident engine, see `response.py`."""
     body: Callable[[Run], None]
 
     @property
@@ -150,8 +153,10 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def scene(self) -> str:
-        """The fault, and the row where it has a product of its own: checks of one scene share it."""
-        return f"{self.fault} {self.row}" if self.soils else self.fault
+        """The fault, whether the engine runs, and the row where it has a product of its own: checks of one
+        scene share it. Of equal ones there is one object: pytest makes a fault anew for any other."""
+        own = [self.row] if self.soils else []
+        return sys.intern(" ".join([self.fault, *(["engine"] if self.engine else []), *own]))
 
 
 CHECKS: dict[tuple[str, str], Check] = {}
@@ -159,7 +164,13 @@ CHECKS: dict[tuple[str, str], Check] = {}
 
 
 def row(
-    id: str, *, fault: str = HEALTHY, within: float = 30.0, tells: bool = True, soils: bool = False
+    id: str,
+    *,
+    fault: str = HEALTHY,
+    within: float = 30.0,
+    tells: bool = True,
+    soils: bool = False,
+    engine: bool = False,
 ) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
     """Register a check. One function may stand for several rows: stack the decorators, and ask
     `run.check.row`. Raises ValueError where (row, fault) has one already."""
@@ -169,7 +180,9 @@ def row(
             raise ValueError(
                 f"{id} at {fault} has two checks: {CHECKS[id, fault].body.__name__}, {body.__name__}"
             )
-        CHECKS[id, fault] = Check(row=id, fault=fault, within=within, tells=tells, soils=soils, body=body)
+        CHECKS[id, fault] = Check(
+            row=id, fault=fault, within=within, tells=tells, soils=soils, engine=engine, body=body
+        )
         return body
 
     return register

@@ -334,7 +334,19 @@ def the_copy_has_the_same_heads(run: Run) -> None:
         assert told.rc == 0, told
     finally:
         copy.unlink()
+    kept_and_hashed(run, before)
     run.answer(f"opens, {len(before)} chains with the same head hashes")
+
+
+def kept_and_hashed(run: Run, before: dict[str, int]) -> None:
+    """The native command keeps the same copy outside of the pod's `/tmp`, with its hash in a manifest."""
+    told = run.native("evidence", "collect", "--incident", "INC-20261122-210700", "--quick", "--json")
+    assert told.rc == 0, told
+    bundle = run.stack.gateway.data / "evidence" / Path(told.json["path"]).name
+    [copy] = (bundle / "data" / "forensic").glob("forensic-backup-*.db")
+    assert all(heads(copy)[chain] >= head for chain, head in before.items())
+    listed = f"data/forensic/{copy.name}"
+    assert listed in (bundle / "manifest-sha256.txt").read_text(), listed
 
 
 def heads(database: Path) -> dict[str, int]:

@@ -12,6 +12,7 @@ import pytest
 from tests.faults.facts import Facts
 from tests.runbooks.faults import SOILING, applied
 from tests.runbooks.registry import Check, Run, checks
+from tests.runbooks.response import Responding
 from tests.runbooks.session import Session
 from tests.runbooks.stack import Stack
 
@@ -25,16 +26,23 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 @pytest.fixture(scope="module")
+def responding(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Responding(tmp_path_factory.mktemp("responding") / "stack") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
 def scene(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Stack, Facts]]:
     """One fault, for all checks under it: on the shared stack, or on its own where it leaves something."""
     with ExitStack() as left:
-        fault, _, soiling = request.param.partition(" ")
-        if soiling or fault in SOILING:
-            stack = left.enter_context(Stack(tmp_path_factory.mktemp(fault) / "stack"))
+        fault, *rest = request.param.split()
+        made = Responding if "engine" in rest else Stack
+        if fault in SOILING or {*rest} - {"engine"}:
+            stack = left.enter_context(made(tmp_path_factory.mktemp(fault) / "stack"))
         else:
-            stack = request.getfixturevalue("stack")
+            stack = request.getfixturevalue("responding" if made is Responding else "stack")
         yield stack, left.enter_context(applied(fault, stack))
 
 

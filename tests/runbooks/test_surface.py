@@ -61,9 +61,9 @@ SURFACES = {
         there=addresses,
         due="GET:/live GET:/ready GET:/health GET:/metrics POST:/mcp POST:/mcp/{server}"
         " POST:/admin/security/block GET:/admin/security/blocks DELETE:/admin/security/blocks/{id}"
-        " GET:/admin/policy/status POST:/admin/policy/reload GET:/debug/pprof/heap",
+        " GET:/admin/policy/status POST:/admin/policy/reload GET:/debug/pprof/heap"
+        " PATCH:/api/v1/servers/{id}",
         waits={
-            "PATCH:/api/v1/servers/{server_id}": "control plane",
             "GET:/v1/policies": "separate policy engine",
             "POST:/v1/data/{path}": "separate policy engine",
         },
@@ -98,16 +98,15 @@ SURFACES = {
         " airlock_policy_cache_hits_total airlock_policy_cache_misses_total airlock_auth_failures_total"
         " airlock_redactions_total airlock_audit_written_total airlock_audit_queue_depth"
         " airlock_audit_last_event_age_seconds airlock_audit_storage_free_bytes"
-        " airlock_jwks_last_refresh_timestamp_seconds airlock_leases_active",
+        " airlock_jwks_last_refresh_timestamp_seconds airlock_leases_active sark_incidents_open"
+        " airlock_fail_open_active",
         waits={
             "airlock_audit_shipped_total": "audit warehouse",
             "airlock_audit_unacked_events": "audit warehouse",
             "airlock_audit_checkpoint_age_seconds": "checkpoints",
-            "airlock_fail_open_active": "approvals",
             "sark_db_pool_size": DATABASE,
             "sark_db_pool_checked_out": DATABASE,
             "sark_db_pool_waiters": DATABASE,
-            "sark_incidents_open": "incident engine",
         },
     ),
     "log events": Surface(
@@ -129,20 +128,14 @@ SURFACES = {
         due="status doctor logs policy.status policy.check policy.test policy.show policy.reload cache.stats"
         " redaction.stats redaction.verify redaction.scan debug.heap audit.storage audit.analyze audit.export"
         " audit.verify audit.gaps audit.query block.add override.set verify.e2e verify.performance"
-        " verify.security",
+        " verify.security failmode.set server.isolate evidence.collect evidence.verify incident.open"
+        " contacts.check runbook.lint",
         waits={
             "policy.diff": "policy history",
             "policy.rollback": "policy history",
             "audit.compress": "audit warehouse",
-            "failmode.set": "approvals",
             "keys.rotate": "control plane",
-            "server.isolate": "control plane",
-            "evidence.collect": "evidence bundle",
-            "evidence.verify": "evidence bundle",
-            "incident.open": "incident engine",
-            "contacts.check": "incident engine",
             "drill.run": "incident engine",
-            "runbook.lint": "incident engine",
         },
     ),
     "files": Surface(

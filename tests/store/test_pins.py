@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airlock.core.errors import Fault
-from airlock.store import pins
+from airlock.model.entry import Event
+from airlock.store import outbox, pins
 from airlock.store.database import Store, open_store
 
 OLD = ("d-old", {"name": "read", "description": "Read a note."})
@@ -222,7 +224,8 @@ def test_whatever_happens_only_first_sight_and_approval_pin(
 
 PROGRAM = """
 import sys
-from airlock.store import pins
+from airlock.model.entry import Event
+from airlock.store import outbox, pins
 from airlock.store.database import open_store
 store = open_store(sys.argv[1])
 print("ready", flush=True)
@@ -252,3 +255,44 @@ def test_processes_that_observe_at_once_agree(location: Path | str, store: Store
     assert len(set(pins.digests(store).values())) == 1
     assert len(pins.list_changes(store)) == 20
     assert all(len(change.waiting) == 2 for change in pins.list_changes(store))
+
+
+def intakes(store: Store) -> list[Event]:
+    """The rows that intakes left for the log."""
+    rows: list[Event] = []
+
+    def write(events: Sequence[Event]) -> list[tuple[str, int]]:
+        rows.extend(events)
+        return [("chain", number) for number, _ in enumerate(events, 1)]
+
+    outbox.record(store, write)
+    return rows
+
+
+def test_a_tool_more_of_a_known_server_is_told(store: Store) -> None:
+    offer(store, read=OLD)
+    assert intakes(store) == []
+    offer(store, read=OLD, forward=("d-f", {"name": "forward"}))
+    (row,) = intakes(store)
+    assert (row.action, row.reason, row.server_id, row.tool_name) == (
+        "tool_intake", "tool_unknown", "notes", "forward",
+    )  # fmt: skip
+    assert row.metadata == {"tools": ["forward"], "new": 1, "collides": 0}
+    many: dict[str, Any] = {f"t{number}": (f"d{number}", {"name": f"t{number}"}) for number in range(30)}
+    pins.observe(store, server="notes", tenant="", tools=many, pin_new=True, now=2.0)
+    (row,) = intakes(store)
+    assert (row.tool_name, row.resource, row.metadata["new"], len(row.metadata["tools"])) == (
+        "", "mcp://notes", 30, 20,
+    )  # fmt: skip
+
+
+def test_a_name_that_another_server_has_too_is_told(store: Store) -> None:
+    offer(store, read=OLD)
+    pins.observe(store, server="files", tenant="", tools={"read": OLD}, pin_new=True, now=2.0)
+    (row,) = intakes(store)
+    assert (row.reason, row.server_id, row.metadata) == (
+        "name_collision", "files", {"tools": ["read"], "new": 0, "collides": 1},
+    )  # fmt: skip
+    pins.observe(store, server="other", tenant="acme", tools={"mine": OLD}, pin_new=True, now=3.0)
+    pins.observe(store, server="third", tenant="globex", tools={"mine": OLD}, pin_new=True, now=4.0)
+    assert intakes(store) == []

@@ -97,6 +97,7 @@ class Deployment:
         own = {"port": self.port, "workers": workers, "public_url": self.url, "debug_port": 0}
         sections["server"] = {**own, **sections.get("server", {})}
         sections.setdefault("rate_limiting", AMPLE)
+        sections.setdefault("incident", {"engine": False})  # a process that most tests would only wait for
         self.sections: dict[str, Any] = {"data_dir": "data", **sections, "servers": list(servers)}
         self.write()
         self.process: subprocess.Popen[bytes] | None = None
@@ -184,6 +185,7 @@ class Deployment:
         scopes: Sequence[str] = SUPPORTED,
         ttl: float = 3600,
         audience: str = "",
+        signed_in: bool = False,
     ) -> str:
         issuer = LocalIssuer.open(self.data, self.url)
         return issuer.issue(
@@ -193,6 +195,7 @@ class Deployment:
             scopes=tuple(scopes),
             ttl=ttl,
             audience=audience,
+            signed_in=signed_in,
             now=SYSTEM.wall(),
         )
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from airlock.app import metrics_directory
+from airlock.app.facts import metrics_directory
 from airlock.model.health import COMPONENTS
 from tests.system.deployment import Deployment, free_port, until
 from tests.system.recorder import Recorder

@@ -2,68 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from typing import Any, NoReturn, cast
+from typing import Any
 
-import msgspec
 import pytest
 
-from airlock.api.door import Door
-from airlock.api.health import HealthApi
-from airlock.api.leasing import Leasing
-from airlock.api.metrics import MetricsApi
-from airlock.api.overrides import OverridesApi
-from airlock.api.policy import PolicyApi, World
-from airlock.api.reload import ReloadApi
-from airlock.api.status import StatusApi
 from airlock.app.doors import routes
-from airlock.app.management import behind
-from airlock.core.clock import SYSTEM
-from airlock.core.config import Config
-from airlock.edge.endpoint import Endpoint
 from airlock.edge.routes import Route
-from airlock.model.health import Health
-from airlock.model.snapshot import Current
-from airlock.store.database import Store
+from tests.anything import Anything
 from tests.system.deployment import Deployment
 from tests.system.recorder import Recorder
 from tests.system.wire import send
 
-
-def _nobody(*_: object) -> NoReturn:
-    raise AssertionError("only the table is looked at")
-
-
-async def _nothing(*_: object) -> NoReturn:
-    _nobody()
-
+ANYTHING: Any = Anything()
 
 TABLE: tuple[Route, ...] = routes(
-    endpoint=Endpoint(
-        govern=_nothing,
-        end_session=_nothing,
-        explain=_nobody,
-        why_closed=str,
-        introduce=_nothing,
-        known=lambda _: True,
-        clock=SYSTEM,
-        max_body=1024,
-    ),
-    health=HealthApi(health=Health(components={}), clock=SYSTEM),
-    metrics=MetricsApi(directory=None, clock=SYSTEM),
-    managed=msgspec.structs.replace(
-        behind(
-            Door(identify=_nothing, permit=_nobody, turned=_nothing, public_url="http://localhost"),
-            cast("Leasing", None),
-            PolicyApi(world=World(), active=str),
-            OverridesApi(leasing=cast("Leasing", None), base=Config, overlay=lambda: None, clock=SYSTEM),
-            SYSTEM,
-        ),
-        status=StatusApi(
-            world=World(), store=cast("Store", None), current=cast("Current", None), clock=SYSTEM
-        ),
-        reload=ReloadApi(reload=_nothing, world=World()),
-    ),
+    endpoint=ANYTHING,
+    health=ANYTHING,
+    metrics=ANYTHING,
+    managed=ANYTHING,
     public_url="http://localhost",
     issuers=("http://localhost",),
 )
@@ -81,19 +39,107 @@ DECLARED = {
     ("POST", "/mcp/{server}", "bearer"),
     ("DELETE", "/mcp/{server}", "bearer"),
     ("GET", "/admin/status", "admin"),
+    ("GET", "/admin/caches", "admin"),
+    ("GET", "/admin/latency", "admin"),
     ("GET", "/admin/policy/status", "admin"),
     ("POST", "/admin/policy/reload", "admin"),
     ("POST", "/admin/overrides", "admin"),
     ("GET", "/admin/overrides", "admin"),
     ("DELETE", "/admin/overrides/{key}", "admin"),
     ("GET", "/admin/routes", "admin"),
+    ("GET", "/api/v1/openapi.json", "admin"),
+    ("GET", "/api/v1/alerts", "admin"),
+    ("GET", "/api/v1/alerts/{id}", "admin"),
+    ("POST", "/api/v1/alerts/{id}/ack", "admin"),
+    ("POST", "/api/v1/alerts/{id}/declare", "admin"),
+    ("POST", "/api/v1/alerts/{id}/attach", "admin"),
+    ("POST", "/api/v1/alerts/{id}/dismiss", "admin"),
+    ("POST", "/api/v1/alerts/{id}/suppress", "admin"),
+    ("POST", "/api/v1/alerts/alertmanager", "admin"),
+    ("GET", "/api/v1/rules", "admin"),
+    ("GET", "/api/v1/rules/{id}", "admin"),
+    ("PATCH", "/api/v1/rules/{id}", "admin"),
+    ("POST", "/api/v1/rules/{id}/backtest", "admin"),
+    ("GET", "/api/v1/incidents/{id}/comms", "admin"),
+    ("POST", "/api/v1/incidents/{id}/comms", "admin"),
+    ("POST", "/api/v1/incidents/{id}/comms/{message}/approve", "admin"),
+    ("GET", "/api/v1/contacts", "admin"),
+    ("GET", "/api/v1/grants", "admin"),
+    ("POST", "/api/v1/grants/{id}/end", "admin"),
+    ("GET", "/api/v1/incidents/{id}/debt", "admin"),
+    ("POST", "/api/v1/incidents/{id}/debt/{item}/waive", "admin"),
+    ("GET", "/api/v1/incidents/{id}/evidence", "admin"),
+    ("POST", "/api/v1/incidents/{id}/evidence", "admin"),
+    ("GET", "/api/v1/evidence/{bundle}", "admin"),
+    ("POST", "/api/v1/evidence/{bundle}/seal", "admin"),
+    ("GET", "/api/v1/evidence/{bundle}/custody", "admin"),
+    ("POST", "/api/v1/evidence/{bundle}/custody", "admin"),
     ("POST", "/admin/security/block", "admin"),
     ("GET", "/admin/security/blocks", "admin"),
     ("DELETE", "/admin/security/blocks/{id}", "admin"),
     ("POST", "/api/v1/leases", "admin"),
     ("GET", "/api/v1/leases", "admin"),
     ("GET", "/api/v1/leases/{id}", "admin"),
+    ("GET", "/api/v1/leases/effective", "admin"),
+    ("POST", "/api/v1/leases/{id}/extend", "admin"),
+    ("POST", "/api/v1/leases/{id}/release", "admin"),
+    ("POST", "/api/v1/proposals", "admin"),
+    ("GET", "/api/v1/proposals", "admin"),
+    ("GET", "/api/v1/proposals/{id}", "admin"),
+    ("POST", "/api/v1/proposals/{id}/dry-run", "admin"),
+    ("POST", "/api/v1/proposals/{id}/approve", "admin"),
+    ("POST", "/api/v1/proposals/{id}/reject", "admin"),
+    ("GET", "/api/v1/playbooks", "admin"),
+    ("GET", "/api/v1/playbooks/{id}", "admin"),
+    ("GET", "/api/v1/playbooks/{id}/runs", "admin"),
+    ("POST", "/api/v1/playbooks/{id}/runs", "admin"),
+    ("GET", "/api/v1/runs/{id}", "admin"),
+    ("POST", "/api/v1/runs/{id}", "admin"),
+    ("POST", "/api/v1/runs/{id}/rollback", "admin"),
+    ("POST", "/api/v1/runs/{id}/steps/{step}", "admin"),
+    ("PATCH", "/api/v1/servers/{id}", "admin"),
     ("DELETE", "/api/v1/leases/{id}", "admin"),
+    ("POST", "/api/v1/incidents", "admin"),
+    ("GET", "/api/v1/incidents", "admin"),
+    ("GET", "/api/v1/incidents/{id}", "admin"),
+    ("PATCH", "/api/v1/incidents/{id}", "admin"),
+    ("GET", "/api/v1/incidents/{id}/timeline", "admin"),
+    ("GET", "/api/v1/incidents/{id}/notes", "admin"),
+    ("POST", "/api/v1/incidents/{id}/notes", "admin"),
+    ("POST", "/api/v1/incidents/{id}/acknowledge", "admin"),
+    ("POST", "/api/v1/incidents/{id}/declare", "admin"),
+    ("POST", "/api/v1/incidents/{id}/identify", "admin"),
+    ("POST", "/api/v1/incidents/{id}/mitigate", "admin"),
+    ("POST", "/api/v1/incidents/{id}/resolve", "admin"),
+    ("POST", "/api/v1/incidents/{id}/verify", "admin"),
+    ("POST", "/api/v1/incidents/{id}/watch", "admin"),
+    ("GET", "/api/v1/reviews/{incident}/counterfactuals", "admin"),
+    ("POST", "/api/v1/reviews/{incident}/counterfactuals", "admin"),
+    ("POST", "/api/v1/incidents/{id}/reopen", "admin"),
+    ("POST", "/api/v1/incidents/{id}/review", "admin"),
+    ("POST", "/api/v1/incidents/{id}/close", "admin"),
+    ("POST", "/api/v1/incidents/{id}/cancel", "admin"),
+    ("POST", "/api/v1/incidents/{id}/merge", "admin"),
+    ("POST", "/api/v1/incidents/{id}/severity", "admin"),
+    ("POST", "/api/v1/incidents/{id}/escalate", "admin"),
+    ("POST", "/api/v1/incidents/{id}/flags", "admin"),
+    ("GET", "/api/v1/incidents/{id}/roles", "admin"),
+    ("POST", "/api/v1/incidents/{id}/roles", "admin"),
+    ("POST", "/api/v1/incidents/{id}/roles/{role}/renounce", "admin"),
+    ("POST", "/api/v1/incidents/{id}/owners", "admin"),
+    ("GET", "/api/v1/incidents/{id}/tasks", "admin"),
+    ("POST", "/api/v1/incidents/{id}/tasks", "admin"),
+    ("POST", "/api/v1/incidents/{id}/tasks/{key}/done", "admin"),
+    ("GET", "/api/v1/incidents/{id}/actions", "admin"),
+    ("POST", "/api/v1/incidents/{id}/actions", "admin"),
+    ("POST", "/api/v1/incidents/{id}/actions/{item}/close", "admin"),
+    ("GET", "/api/v1/incidents/{id}/clocks", "admin"),
+    ("POST", "/api/v1/incidents/{id}/clocks", "admin"),
+    ("POST", "/api/v1/incidents/{id}/clocks/met", "admin"),
+    ("GET", "/api/v1/reviews/{id}", "admin"),
+    ("POST", "/api/v1/reviews/{id}", "admin"),
+    ("GET", "/api/v1/incidents/{id}/files/{name}", "admin"),
+    ("GET", "/api/v1/incidents/{id}/exposure", "admin"),
 }
 """A door that is not here needs a reviewer before it needs a test."""
 
@@ -110,7 +156,8 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 def at(path: str, server: str = "low") -> str:
-    return path.replace("{server}", server).replace("{id}", "nothing").replace("{key}", "nothing")
+    """The address with its variable parts filled in."""
+    return re.sub(r"\{[a-z_]+\}", "nothing", path.replace("{server}", server))
 
 
 def test_the_table_is_the_reviewed_one() -> None:
@@ -138,20 +185,15 @@ def test_the_admins_door_is_closed_to_others(gateway: Deployment) -> None:
         assert gateway.get(door, {"Authorization": f"Bearer {token}"}).status == status
 
 
-CLOSED = [
-    (method, path)
-    for path in PATHS
-    for method in METHODS
-    if not any(method == known and path == where for known, where, _ in DECLARED)
-]
-
-
-@pytest.mark.parametrize(("method", "path"), CLOSED)
-def test_a_method_that_is_not_in_the_table(gateway: Deployment, method: str, path: str) -> None:
-    answer = gateway.send(method, at(path), None, {"Authorization": f"Bearer {gateway.token()}"})
-    assert answer.status == 405
+@pytest.mark.parametrize("path", PATHS)
+def test_a_method_that_is_not_in_the_table(gateway: Deployment, path: str) -> None:
     served = {known for known, where, _ in DECLARED if where == path}
-    assert set(answer.headers["allow"].split(", ")) == served
+    headers = {"Authorization": f"Bearer {gateway.token()}"}
+    for method in METHODS:
+        if method in served:
+            continue
+        answer = gateway.send(method, at(path), None, headers)
+        assert (answer.status, set(answer.headers["allow"].split(", "))) == (405, served), method
 
 
 NOWHERE = (

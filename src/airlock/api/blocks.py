@@ -5,13 +5,14 @@ A block is a lease like any other, one for each network; its id is the lease's.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, TypedDict
 
 import msgspec
 
-from airlock.api import leasing
-from airlock.api.door import document, invalid
-from airlock.api.leasing import NO_REASON, Leasing, Wanted, fit
+from airlock.api import lease_shown, leasing
+from airlock.api.entries import Entry, document, invalid
+from airlock.api.lease_shown import Enforced
+from airlock.api.leasing import NO_REASON, Leasing, Wanted, Why, fit
 from airlock.core.clock import Clock, rfc3339
 from airlock.model.http import HttpRequest, HttpResponse, json_response
 from airlock.model.lease import Lease, Selector, read_selector
@@ -28,6 +29,42 @@ class Block(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     duration: str = ""
     reason: str = ""
     incident: str = ""
+
+
+class Blocked(TypedDict):
+    """A network and the lease that blocks it."""
+
+    id: str
+    cidr: str
+    expires_at: str | None
+    lease_id: str
+
+
+class Added(Enforced):
+    """What was blocked."""
+
+    blocks: list[Blocked]
+
+
+class Standing(Blocked):
+    """A block in force."""
+
+    remaining_seconds: int | None
+    reason: str
+    actor: str
+    incident: str
+
+
+class Blocks(msgspec.Struct, frozen=True):
+    """Every block in force."""
+
+    blocks: list[Standing]
+
+
+class Removed(Blocked, Enforced):
+    """A block that was released."""
+
+    state: str
 
 
 class BlocksApi:
@@ -70,7 +107,7 @@ class BlocksApi:
         blocks = [
             {
                 **_block(lease),
-                "remaining_seconds": leasing.remaining(lease, now),
+                "remaining_seconds": lease_shown.remaining(lease, now),
                 "reason": lease.reason,
                 "actor": lease.actor,
                 "incident": lease.incident,
@@ -87,6 +124,42 @@ class BlocksApi:
         outcome = await self._leasing.take_back(admin, lease.id, leasing.why(request))
         (ended,) = outcome.leases
         return json_response(outcome.status, {**_block(ended), "state": ended.state, **outcome.told})
+
+
+def entries(api: BlocksApi) -> tuple[Entry, ...]:
+    """The addresses of blocks."""
+    return (
+        Entry(
+            method="POST",
+            path="/admin/security/block",
+            permission="leases.write",
+            summary="Block addresses.",
+            handler=api.add,
+            takes=Block,
+            gives=Added,
+            statuses=(200, 207),
+            keys="handler",
+        ),
+        Entry(
+            method="GET",
+            path="/admin/security/blocks",
+            permission="incidents.read",
+            summary="List blocks in force.",
+            handler=api.list,
+            gives=Blocks,
+        ),
+        Entry(
+            method="DELETE",
+            path="/admin/security/blocks/{id}",
+            permission="leases.write",
+            summary="Release a block.",
+            handler=api.remove,
+            takes=Why,
+            optional=True,
+            gives=Removed,
+            statuses=(200, 207),
+        ),
+    )
 
 
 def _selector(text: str) -> Selector:

@@ -14,20 +14,22 @@ from typing import TypeVar
 
 import msgspec
 
-from airlock.api.door import document, invalid
+from airlock.api.entries import invalid, optional
+from airlock.api.lease_shown import Outcome
+from airlock.api.persons import agreed
 from airlock.core import units
-from airlock.core.clock import Clock, rfc3339
+from airlock.core.clock import Clock
 from airlock.core.errors import Rejected
 from airlock.mcp import strict
 from airlock.model import guards
 from airlock.model.http import HttpRequest
 from airlock.model.lease import LONGEST_TEXT, Action, Lease, Origin, Selector, Unfit
 from airlock.model.principal import Principal
-from airlock.store import leases, replicas
+from airlock.model.proposal import Order
+from airlock.store import leases, replicas, servers
 from airlock.store.changes import LEASES, Change
 from airlock.store.database import Store
 from airlock.store.leases import Activated
-from airlock.store.replicas import Receipt
 
 PATIENCE = 1.0
 """Seconds that an answer waits: within them every worker enforces a change (8.3)."""
@@ -37,7 +39,44 @@ STEP = 0.02
 
 NO_REASON = "no reason given"
 
-_HTTP = {"lease_unknown": 404, "lease_ended": 409, "irreversible": 409, "setting_held": 409}
+_HTTP = {
+    "lease_unknown": 404,
+    "lease_ended": 409,
+    "irreversible": 409,
+    "setting_held": 409,
+    "admin_frozen": 409,
+    "containment_active": 409,
+    "proposal_unknown": 404,
+    "incident_missing": 409,
+    "severity_too_low": 409,
+    "engine_healthy": 409,
+    "grant_active": 409,
+    "grant_unknown": 404,
+    "grant_ended": 409,
+    "debt_unknown": 404,
+    "debt_settled": 409,
+    "debt_unjudged": 409,
+    "approver_repeated": 409,
+    "proposal_ended": 409,
+    "approval_void": 409,
+    "approved_already": 409,
+    "approver_required": 403,
+    "approver_automation": 403,
+    "login_insufficient": 403,
+    "playbook_unknown": 404,
+    "playbook_inactive": 409,
+    "incident_required": 409,
+    "incident_unknown": 404,
+    "incident_ended": 409,
+    "run_unknown": 404,
+    "run_ended": 409,
+    "run_state_unfit": 409,
+    "step_unknown": 404,
+    "step_not_waiting": 409,
+    "decision_unfit": 409,
+    "version_conflict": 412,
+    "idempotency_conflict": 409,
+}
 """Status of what is unfit by its word; everything else is 422."""
 
 _Given = TypeVar("_Given")
@@ -53,33 +92,16 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     incident: str
     key: str = ""
     """Idempotency key; empty: none."""
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a change: the leases as they are after it, and who enforces them."""
-
-    leases: tuple[Lease, ...]
-    epoch: int
-    receipt: Receipt
-    audit_seq: int | None
-    """Of the newest change's row; None: it is not durable yet."""
+    origin: Origin | None = None
+    """None: by way of which this was asked."""
+    for_good: bool = False
+    """It ends by a release only."""
 
     @property
-    def status(self) -> int:
-        """200 when every worker enforces the change and it is recorded, else 207."""
-        enforced = self.receipt.acked > 0 and not self.receipt.missing
-        return 200 if enforced and self.audit_seq is not None else 207
-
-    @property
-    def told(self) -> dict[str, object]:
-        """As every answer to a change has it."""
-        return {
-            "epoch": self.epoch,
-            "replicas_acked": self.receipt.acked,
-            "replicas_total": self.receipt.total,
-            "missing": self.receipt.missing,
-            "audit_seq": self.audit_seq,
-        }
+    def order(self) -> Order:
+        """The same in the words of a proposal."""
+        selector: dict[str, str] = msgspec.to_builtins(self.selector)
+        return Order(action=self.action, selector=selector, ttl=self.ttl, reason=self.reason)
 
 
 class Leasing:
@@ -94,7 +116,7 @@ class Leasing:
         clock: Clock,
         origin: Origin = "api",
     ) -> None:
-        self._store = store
+        self.store = store
         self._proxies = trusted_proxies
         self._origin: Origin = origin
         self._look = look
@@ -106,46 +128,60 @@ class Leasing:
         Raises `Rejected` with the word of what is unfit.
         """
         for each in wanted:  # 1
+            fit(lambda each=each: agreed(admin, each.order))
             self.harmless(request, each.selector)
         given = await asyncio.to_thread(self._given, wanted, admin)  # 2
-        return await self._enforced(given)
+        return await self.enforced(given)
 
     def harmless(self, request: HttpRequest, selector: Selector) -> None:
         """Raise `Rejected` where a lease would lock out whoever asks, or everybody."""
         fit(lambda: guards.lock_out(selector, request.source_ip, self._proxies))
 
     async def take_back(self, admin: Principal, lease: str, reason: str) -> Outcome:
-        """Release a lease. Raises `Rejected`: 404 `lease_unknown`, 409 `lease_ended` or `irreversible`."""
+        """Release a lease. Raises `Rejected`: 404 `lease_unknown`; 409 `lease_ended`, `irreversible`,
+        `admin_frozen`, `containment_active` for a server that an open incident names."""
         return await self.take_back_all(admin, [lease], reason)
 
     async def take_back_all(self, admin: Principal, several: Sequence[str], reason: str) -> Outcome:
         """Release several leases, at least one, or none of them. Raises as `take_back` does."""
+        agreed(admin)
         ended = await asyncio.to_thread(lambda: fit(lambda: self._released(admin, several, reason)))
-        return await self._enforced(ended)
+        return await self.enforced(ended)
+
+    async def extend(self, admin: Principal, lease: str, ttl: float, reason: str) -> Outcome:
+        """Let a lease last longer. Raises `Rejected` as `take_back` does, 422 `duration_too_long`."""
+        agreed(admin)
+
+        def work() -> Activated:
+            now = self._clock.wall()
+            return leases.extend(self.store, id=lease, ttl=ttl, actor=actor(admin), reason=reason, now=now)
+
+        return await self.enforced([await asyncio.to_thread(lambda: fit(work))])
 
     async def listing(self, *, include_ended: bool, action: Action | None = None) -> list[Lease]:
         """Leases in force, or all of them, the oldest first."""
         return await asyncio.to_thread(
             lambda: leases.listing(
-                self._store, now=self._clock.wall(), include_ended=include_ended, action=action
+                self.store, now=self._clock.wall(), include_ended=include_ended, action=action
             )
         )
 
     async def find(self, lease: str) -> Lease:
         """One lease. Raises `Rejected` 404 `lease_unknown`."""
-        found = await asyncio.to_thread(lambda: leases.get(self._store, id=lease, now=self._clock.wall()))
+        found = await asyncio.to_thread(lambda: leases.get(self.store, id=lease, now=self._clock.wall()))
         if found is None:
             raise unknown()
         return found
 
     def _released(self, admin: Principal, several: Sequence[str], reason: str) -> list[Activated]:
         who, now = actor(admin), self._clock.wall()
-        with self._store.change(LEASES) as change:
+        with self.store.change(LEASES) as change:
+            servers.contained(change, several)
             return [leases.release(change, id=id, actor=who, reason=reason, now=now) for id in several]
 
     def _given(self, wanted: Sequence[Wanted], admin: Principal) -> list[Activated]:
         """In one transaction: all of them or none."""
-        with self._store.change(LEASES) as change:
+        with self.store.change(LEASES) as change:
             return [self._activated(change, each, admin) for each in wanted]
 
     def _activated(self, change: Change, wanted: Wanted, admin: Principal) -> Activated:
@@ -157,15 +193,20 @@ class Leasing:
                 ttl=wanted.ttl,
                 reason=wanted.reason,
                 actor=actor(admin),
-                origin=self._origin,
+                origin=wanted.origin or self._origin,
                 now=self._clock.wall(),
                 idempotency_key=wanted.key,
                 incident=wanted.incident,
+                for_good=wanted.for_good,
             )
         )
 
-    async def _enforced(self, changes: Sequence[Activated]) -> Outcome:
-        """3 and 4."""
+    async def look(self) -> None:
+        """Tell every worker to look at the store."""
+        await self._look()
+
+    async def enforced(self, changes: Sequence[Activated]) -> Outcome:
+        """3 and 4. The changes are in the store."""
         end = self._clock.monotonic() + PATIENCE
         await self._look()
         while True:
@@ -175,13 +216,25 @@ class Leasing:
                 return outcome
             await asyncio.sleep(STEP)
 
+    def standing(self, lease: Lease | None) -> Outcome:
+        """How a lease stands that was given before; None: that nothing is held. A worker that lags behind the
+        store counts nobody who does not know the lease."""
+        known = leases.load(self.store, now=self._clock.wall()).epoch
+        epoch = max(known, 0 if lease is None else lease.epoch)
+        return Outcome(
+            leases=() if lease is None else (lease,),
+            epoch=epoch,
+            receipt=replicas.receipt(self.store, epoch=epoch, now=self._clock.wall()),
+            audit_seq=None if lease is None else leases.recorded(self.store, id=lease.id, epoch=lease.epoch),
+        )
+
     def _seen(self, changes: Sequence[Activated]) -> Outcome:
         last = max(changes, key=lambda change: change.epoch)
         return Outcome(
             leases=tuple(change.lease for change in changes),
             epoch=last.epoch,
-            receipt=replicas.receipt(self._store, epoch=last.epoch, now=self._clock.wall()),
-            audit_seq=leases.recorded(self._store, id=last.lease.id, epoch=last.epoch),
+            receipt=replicas.receipt(self.store, epoch=last.epoch, now=self._clock.wall()),
+            audit_seq=leases.recorded(self.store, id=last.lease.id, epoch=last.epoch),
         )
 
 
@@ -220,44 +273,12 @@ def incident(text: str) -> str:
     return text
 
 
-class _Why(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Why(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Why something is taken back."""
+
     reason: str = ""
 
 
 def why(request: HttpRequest) -> str:
     """The reason that the body of a DELETE gives: `{"reason": ...}`, or no body at all."""
-    given = document(request, _Why).reason if request.body else ""
-    return given or NO_REASON
-
-
-def shown(lease: Lease, now: float) -> dict[str, object]:
-    """A lease as answers have it: times in RFC 3339, and the whole seconds that are left (null: no end)."""
-    return {
-        "id": lease.id,
-        "action": lease.action,
-        "selector": lease.selector,
-        "state": lease.state,
-        "reason": lease.reason,
-        "actor": lease.actor,
-        "origin": lease.origin,
-        "incident": lease.incident,
-        "epoch": lease.epoch,
-        "created_at": rfc3339(lease.created_at),
-        "expires_at": _time(lease.expires_at),
-        "max_until": _time(lease.max_until),
-        "remaining_seconds": remaining(lease, now),
-        "ended_at": _time(lease.ended_at),
-        "ended_by": lease.ended_by,
-        "end_reason": lease.end_reason,
-    }
-
-
-def remaining(lease: Lease, now: float) -> int | None:
-    """Whole seconds for which a lease still holds, 0 when it does not; None: it has no end."""
-    if not lease.holds(now):
-        return 0
-    return None if lease.expires_at is None else max(1, round(lease.expires_at - now))
-
-
-def _time(at: float | None) -> str | None:
-    return None if at is None else rfc3339(at)
+    return optional(request, Why).reason or NO_REASON

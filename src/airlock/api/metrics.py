@@ -13,6 +13,7 @@ from pathlib import Path
 from airlock.api.door import problem
 from airlock.core import metrics
 from airlock.core.clock import Clock
+from airlock.core.standing import Standing
 from airlock.model.http import HttpRequest, HttpResponse
 from airlock.model.network import address, network
 
@@ -28,7 +29,7 @@ class MetricsApi:
         *,
         directory: Path | None,
         clock: Clock,
-        look: Callable[[], metrics.Standing | None] = lambda: None,
+        look: Callable[[], Standing | None] = lambda: None,
         allow: Iterable[str] = (),
     ) -> None:
         """`look` hands over what this worker noted, and says how the whole stands. `allow` are the networks

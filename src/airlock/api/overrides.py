@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from airlock.api import leasing
-from airlock.api.door import document, invalid
-from airlock.api.leasing import NO_REASON, Leasing, Wanted, fit
+from airlock.api import lease_shown, leasing
+from airlock.api.entries import Entry, document, invalid
+from airlock.api.leasing import NO_REASON, Leasing, Wanted, Why, fit
 from airlock.audit import crowding
 from airlock.core import fragment
 from airlock.core.clock import Clock
@@ -56,7 +56,7 @@ class OverridesApi:
     ) -> None:
         """`base` gives the configuration without leases, `overlay` how the overlay stands."""
         self._leasing = leasing
-        self._base = base
+        self.base = base
         self._overlay = overlay
         self._clock = clock
 
@@ -80,12 +80,12 @@ class OverridesApi:
         )
         outcome = await self._leasing.give(request, admin, [wanted])
         (lease,) = outcome.leases
-        shown = leasing.shown(lease, self._clock.wall())
+        shown = lease_shown.shown(lease, self._clock.wall())
         return json_response(outcome.status, {**told, "lease_id": lease.id, "lease": shown, **outcome.told})
 
     async def list(self, request: HttpRequest, admin: Principal) -> HttpResponse:
         """Every key that can be held: its value in the configuration, the one in force, and its leases."""
-        now, base = self._clock.wall(), self._base()
+        now, base = self._clock.wall(), self.base()
         held = await self._leasing.listing(include_ended=False)
         values = overrides.in_force(base, held, now)
         settings = [
@@ -93,7 +93,7 @@ class OverridesApi:
                 "key": key,
                 "base": _written(fragment.value_of(base, key)),
                 "effective": _written(values.get(key, fragment.value_of(base, key))),
-                "leases": [leasing.shown(lease, now) for lease in overrides.held(key, held, now)],
+                "leases": [lease_shown.shown(lease, now) for lease in overrides.held(key, held, now)],
             }
             for key in KEYS
         ]
@@ -110,11 +110,11 @@ class OverridesApi:
             text = "No lease holds this key, or it holds others as well: release it by its id."
             raise Rejected(404, strict.INVALID_REQUEST, "lease_unknown", text)
         outcome = await self._leasing.take_back_all(admin, alone, leasing.why(request))
-        shown = [leasing.shown(lease, now) for lease in outcome.leases]
+        shown = [lease_shown.shown(lease, now) for lease in outcome.leases]
         return json_response(outcome.status, {"key": key, "leases": shown, **outcome.told})
 
     def _order(self, asked: Asked) -> Order:
-        base = self._base()
+        base = self.base()
         closely = base.monitoring.duration if asked.key == "monitoring.enhanced" else None
         order = fit(lambda: overrides.order(asked, base, lasts=closely))
         if order is None:
@@ -123,7 +123,7 @@ class OverridesApi:
 
     async def _before_and_after(self, order: Order) -> tuple[object, object]:
         """What is in force, and what would be with this."""
-        now, base = self._clock.wall(), self._base()
+        now, base = self._clock.wall(), self.base()
         held = await self._leasing.listing(include_ended=False)
         now_in_force = overrides.over(base, overrides.in_force(base, held, now))
         wanted = fields.read(order.field, getattr(order.selector, order.field))
@@ -135,11 +135,44 @@ class OverridesApi:
         rate = rate_of(order.selector, order.field) if order.field in RATES else None
         if rate is None:
             return None
-        path, now = Path(self._base().data_dir) / "audit.db", self._clock.wall()
+        path, now = Path(self.base().data_dir) / "audit.db", self._clock.wall()
         try:
             return await asyncio.to_thread(lambda: crowding.hit(path, kind=order.field, rate=rate, now=now))
         except sqlite3.Error:
             return None
+
+
+def entries(api: OverridesApi) -> tuple[Entry, ...]:
+    """The addresses of overrides."""
+    return (
+        Entry(
+            method="POST",
+            path="/admin/overrides",
+            permission="leases.write",
+            summary="Hold a key of the configuration, or say what that would do.",
+            handler=api.set,
+            takes=Setting,
+            statuses=(200, 207),
+            keys="handler",
+        ),
+        Entry(
+            method="GET",
+            path="/admin/overrides",
+            permission="gateway.read",
+            summary="List keys that can be held, and what holds them.",
+            handler=api.list,
+        ),
+        Entry(
+            method="DELETE",
+            path="/admin/overrides/{key}",
+            permission="leases.write",
+            summary="Release the leases that hold a key and nothing else.",
+            handler=api.remove,
+            takes=Why,
+            optional=True,
+            statuses=(200, 207),
+        ),
+    )
 
 
 def _read(key: str, value: str) -> Asked:

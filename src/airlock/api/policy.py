@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from airlock.api.entries import Entry
 from airlock.core.errors import Fault
 from airlock.model.http import HttpRequest, HttpResponse, json_response
 from airlock.model.principal import Principal
@@ -77,3 +78,16 @@ class PolicyApi:
     def _silent(self, slot: int, living: frozenset[str]) -> bool:
         health = self._world.health[slot] if slot < len(self._world.health) else None
         return health is None or health["chain_uid"] not in living
+
+
+def entries(api: PolicyApi) -> tuple[Entry, ...]:
+    """The addresses of this part."""
+    return (
+        Entry(
+            method="GET",
+            path="/admin/policy/status",
+            permission="gateway.read",
+            summary="Say which policy every worker runs.",
+            handler=api.status,
+        ),
+    )

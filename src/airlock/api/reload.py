@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from airlock.api.door import INVALID_PARAMS
+from airlock.api.entries import INVALID_PARAMS, Entry
 from airlock.api.policy import World
 from airlock.core.errors import Fault, Rejected, Stage
 from airlock.model.http import HttpRequest, HttpResponse, json_response
@@ -50,3 +50,17 @@ class ReloadApi:
             "replicas_total": report.total,
         }
         return json_response(200 if report.acked == report.total else 207, told)
+
+
+def entries(api: ReloadApi) -> tuple[Entry, ...]:
+    """The addresses of this part."""
+    return (
+        Entry(
+            method="POST",
+            path="/admin/policy/reload",
+            permission="gateway.reload",
+            summary="Read configuration and policy again.",
+            handler=api.reload,
+            statuses=(200, 207),
+        ),
+    )

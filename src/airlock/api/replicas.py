@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
+from airlock.api.entries import Entry
 from airlock.core.noted import FINE
 from airlock.core.recent import Counts, add_up, percentile
 from airlock.model.http import HttpRequest, HttpResponse, json_response
@@ -54,6 +55,26 @@ class ReplicasApi:
         """One for each worker, also where nobody could be asked."""
         answers = (await self._ask(what)).answers
         return answers or (None,) * self._workers
+
+
+def entries(api: ReplicasApi) -> tuple[Entry, ...]:
+    """The addresses of this part."""
+    return (
+        Entry(
+            method="GET",
+            path="/admin/caches",
+            permission="gateway.read",
+            summary="Say how the caches of every worker do.",
+            handler=api.caches,
+        ),
+        Entry(
+            method="GET",
+            path="/admin/latency",
+            permission="gateway.read",
+            summary="Say how long each stage takes.",
+            handler=api.latency,
+        ),
+    )
 
 
 def _told(answers: Answers, **more: object) -> HttpResponse:

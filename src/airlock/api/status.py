@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 import airlock
+from airlock.api.entries import Entry
 from airlock.api.policy import World
 from airlock.core.clock import Clock
 from airlock.model.http import HttpRequest, HttpResponse, json_response
@@ -69,6 +70,19 @@ class StatusApi:
             ],
         }
         return json_response(200, document)
+
+
+def entries(api: StatusApi) -> tuple[Entry, ...]:
+    """The addresses of this part."""
+    return (
+        Entry(
+            method="GET",
+            path="/admin/status",
+            permission="gateway.read",
+            summary="Say what is true of every part now.",
+            handler=api.status,
+        ),
+    )
 
 
 def _worker(slot: int, world: World, living: frozenset[str]) -> WorkerStatus:

@@ -12,10 +12,11 @@ from airlock.api.policy import World
 from airlock.app import metering
 from airlock.app.callers import Callers
 from airlock.app.containment import Containment, in_turn
-from airlock.app.management import Management, inventory, management
+from airlock.app.management import Management, listed, management
 from airlock.app.management import routes as management_routes
 from airlock.app.monitoring import Monitoring
 from airlock.app.peers import Peers
+from airlock.app.permissions import permissions
 from airlock.app.reloads import Reloading
 from airlock.app.tuning import Tuning
 from airlock.app.way import Way
@@ -89,6 +90,7 @@ def wire(
         current=who.current,
         active=lambda: way.authorize.engine.revision,
         authenticate=who.authenticate.patiently,
+        allowed=permissions(engine=lambda: way.authorize.engine, clock=clock),
         containment=containment,
         tuning=tuning,
         reloading=reloading,
@@ -157,4 +159,4 @@ def routes(
         *logins,
         *management_routes(managed),
     )
-    return (*table, inventory(managed.door, table))
+    return (*table, listed(managed.door, table))

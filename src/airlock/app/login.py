@@ -18,7 +18,7 @@ from airlock.api.consent import ConsentApi
 from airlock.api.ledger import Handler, Ledger
 from airlock.api.oauth import OAuthApi, unavailable
 from airlock.app.identity import Providers, fetch
-from airlock.app.management import inbound
+from airlock.app.turned import inbound
 from airlock.audit.writer import Writer
 from airlock.core.clock import Clock
 from airlock.core.config import Config, IssuerEntry, LoginSection

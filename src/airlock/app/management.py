@@ -3,35 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from functools import partial
+from pathlib import Path
 
 import msgspec
 
+from airlock.api import (
+    alertmanager,
+    alerts,
+    backtests,
+    blocks,
+    comms,
+    evidence,
+    grants,
+    incident_clocks,
+    incident_documents,
+    incident_steps,
+    incident_work,
+    incidents,
+    inventory,
+    leases,
+    openapi,
+    overrides,
+    playbooks,
+    policy,
+    proposals,
+    reload,
+    reviews,
+    rules,
+    runs,
+    servers,
+    status,
+)
+from airlock.api import replicas as workers
+from airlock.api.alertmanager import AlertmanagerApi
+from airlock.api.alerts import AlertsApi
+from airlock.api.backtests import BacktestsApi
 from airlock.api.blocks import BlocksApi
-from airlock.api.door import BODY, Door, Guarded
+from airlock.api.comms import CommsApi
+from airlock.api.deciding import Deciding
+from airlock.api.door import Allowed, Door
+from airlock.api.entries import Entry
+from airlock.api.evidence import EvidenceApi
+from airlock.api.grants import GrantsApi
+from airlock.api.incident_clocks import ClocksApi
+from airlock.api.incident_documents import DocumentsApi
+from airlock.api.incidents import IncidentsApi
 from airlock.api.inventory import InventoryApi, Listed
+from airlock.api.keys import UsedKeys
 from airlock.api.leases import LeasesApi
 from airlock.api.leasing import Leasing
+from airlock.api.openapi import OpenApi
 from airlock.api.overrides import OverridesApi
+from airlock.api.playbooks import PlaybooksApi
 from airlock.api.policy import PolicyApi, World
+from airlock.api.proposals import ProposalsApi
 from airlock.api.reload import ReloadApi
 from airlock.api.replicas import ReplicasApi
+from airlock.api.reviews import ReviewsApi
+from airlock.api.rules import RulesApi
+from airlock.api.runs import RunsApi
+from airlock.api.servers import ServersApi
 from airlock.api.status import StatusApi
+from airlock.app import record, telling
 from airlock.app.containment import Containment
+from airlock.app.incident_facts import gather
 from airlock.app.peers import Peers
 from airlock.app.reloads import Reloading
 from airlock.app.tuning import Tuning
-from airlock.core import ids, metrics
-from airlock.core.clock import SYSTEM, Clock
+from airlock.app.turned import Log, Logger, Turned, inbound
+from airlock.core.clock import Clock
 from airlock.core.config import Config
-from airlock.core.errors import Refused, Unauthenticated
 from airlock.edge.routes import Route
 from airlock.gateway.strangers import Strangers
-from airlock.mcp.headers import Headers
+from airlock.incident.regulation import known
 from airlock.model.call import Authenticated, Inbound
-from airlock.model.entry import Event, Personal, Receipt
 from airlock.model.http import HttpRequest
-from airlock.model.principal import Principal
 from airlock.model.snapshot import Current
 from airlock.store import replicas
 from airlock.store.database import Store
@@ -45,62 +92,26 @@ class Management(msgspec.Struct, frozen=True, kw_only=True):
     blocks: BlocksApi
     leases: LeasesApi
     overrides: OverridesApi
+    proposals: ProposalsApi
+    servers: ServersApi
+    incidents: IncidentsApi
+    clocks: ClocksApi
+    comms: CommsApi
+    grants: GrantsApi
+    alerts: AlertsApi
+    outside: AlertmanagerApi
+    rules: RulesApi
+    reviews: ReviewsApi
+    playbooks: PlaybooksApi
+    runs: RunsApi
+    openapi: OpenApi
     status: StatusApi | None = None
     replicas: ReplicasApi | None = None
     reload: ReloadApi | None = None
+    documents: DocumentsApi | None = None
+    evidence: EvidenceApi | None = None
+    backtests: BacktestsApi | None = None
     """All None where no gateway runs that they could tell of."""
-
-
-class Log(Protocol):
-    """The writer of the audit log. Raises `AuditFault` where it cannot write."""
-
-    async def seal(self, event: Event) -> Receipt: ...
-
-
-class Logger(Protocol):
-    def warning(self, event: str, **fields: object) -> object: ...
-
-
-class Turned:
-    """Whoever the door turned away is in the log: strangers counted by network, known callers one by one."""
-
-    def __init__(self, *, strangers: Strangers, writer: Log, log: Logger) -> None:
-        self._strangers = strangers
-        self._writer = writer
-        self._log = log
-
-    async def __call__(self, request: HttpRequest, principal: Principal | None, why: Refused) -> None:
-        """Record it. Raises `AuditFault`."""
-        correlation = ids.uuid7()
-        event = "auth_failure" if isinstance(why, Unauthenticated) else "security_violation"
-        self._log.warning(
-            event,
-            correlation_id=correlation,
-            stage=why.stage.value,
-            reason=why.reason,
-            code=why.code,
-            source_ip=request.source_ip,
-        )
-        if principal is None:
-            metrics.auth_failed(why.reason)
-            await self._strangers.refused(inbound(request), why)
-        else:
-            await self._writer.seal(_event(request, principal, why, correlation))
-
-
-def inbound(request: HttpRequest) -> Inbound:
-    """A request of the management API as the stage that authenticates takes it: its token, and no body."""
-    token = request.authorization
-    return Inbound(
-        request_id=ids.uuid7(),
-        route=request.path,
-        server="",
-        headers=Headers(() if token is None else ((b"authorization", token.encode("latin-1")),)),
-        body=b"",
-        source_ip=request.source_ip,
-        source_port=0,
-        received=SYSTEM.monotonic(),
-    )
 
 
 def management(
@@ -112,6 +123,7 @@ def management(
     current: Current,
     active: Callable[[], str],
     authenticate: Callable[[Inbound], Awaitable[Authenticated]],
+    allowed: Allowed,
     containment: Containment,
     tuning: Tuning,
     reloading: Reloading,
@@ -131,96 +143,122 @@ def management(
     guard = Door(
         identify=identify,
         permit=permit,
+        allowed=allowed,
         turned=Turned(strangers=strangers, writer=writer, log=log),
+        keys=UsedKeys(store=store, clock=clock),
         public_url=config.server.public_url,
     )
     leasing = Leasing(
         store=store, trusted_proxies=config.server.trusted_proxies, look=containment.look, clock=clock
     )
-    overrides = OverridesApi(
-        leasing=leasing, base=lambda: tuning.base, overlay=lambda: world.overlay, clock=clock
+    held = OverridesApi(leasing=leasing, base=lambda: tuning.base, overlay=lambda: world.overlay, clock=clock)
+    revisions = PolicyApi(world=world, active=active, living=lambda: replicas.living(store, now=clock.wall()))
+    deciding = Deciding(
+        store=store,
+        gather=partial(gather, data=Path(config.data_dir)),
+        law=lambda: known(tuning.base.incident.regulations_file),
+        clock=clock,
     )
-    policy = PolicyApi(world=world, active=active, living=lambda: replicas.living(store, now=clock.wall()))
-    parts = behind(guard, leasing, policy, overrides, clock)
-    status = StatusApi(world=world, store=store, current=current, clock=clock)
+    parts = behind(
+        guard=guard, leasing=leasing, revisions=revisions, held=held, deciding=deciding, clock=clock
+    )
+    parts.servers.ask = lambda: peers.ask("cut")
     return msgspec.structs.replace(
         parts,
-        status=status,
+        status=StatusApi(world=world, store=store, current=current, clock=clock),
         replicas=ReplicasApi(ask=peers.ask, workers=config.server.workers),
         reload=ReloadApi(reload=reloading, world=world),
+        documents=record.documents(config, store, clock),
+        evidence=EvidenceApi(store=store, data_dir=Path(config.data_dir), clock=clock),
+        backtests=BacktestsApi(audit=Path(config.data_dir) / "audit.db", clock=clock),
     )
 
 
 def behind(
-    guard: Door, leasing: Leasing, policy: PolicyApi, overrides: OverridesApi, clock: Clock
+    *,
+    guard: Door,
+    leasing: Leasing,
+    revisions: PolicyApi,
+    held: OverridesApi,
+    deciding: Deciding,
+    clock: Clock,
 ) -> Management:
     """What stands behind this door."""
+    proposing = ProposalsApi(leasing=leasing, base=held.base, clock=clock)
     return Management(
         door=guard,
-        policy=policy,
+        policy=revisions,
         blocks=BlocksApi(leasing=leasing, clock=clock),
-        leases=LeasesApi(leasing=leasing, clock=clock),
-        overrides=overrides,
+        leases=LeasesApi(leasing=leasing, proposals=proposing, clock=clock),
+        proposals=proposing,
+        servers=ServersApi(leasing=leasing, names=lambda: [entry.name for entry in held.base().servers]),
+        overrides=held,
+        incidents=IncidentsApi(deciding),
+        clocks=ClocksApi(deciding),
+        comms=telling.api(deciding, base=held.base),
+        grants=GrantsApi(leasing=leasing, clock=clock),
+        alerts=AlertsApi(deciding),
+        outside=AlertmanagerApi(deciding),
+        rules=RulesApi(deciding),
+        reviews=ReviewsApi(deciding, base=held.base),
+        playbooks=PlaybooksApi(leasing=leasing, base=held.base, clock=clock),
+        runs=RunsApi(leasing=leasing, clock=clock),
+        openapi=OpenApi(public_url=guard.public_url),
+    )
+
+
+def entries(parts: Management) -> tuple[Entry, ...]:
+    """The table: every address of the management API."""
+    return (
+        *(() if parts.status is None else status.entries(parts.status)),
+        *(() if parts.replicas is None else workers.entries(parts.replicas)),
+        *(() if parts.reload is None else reload.entries(parts.reload)),
+        *(() if parts.documents is None else incident_documents.entries(parts.documents)),
+        *(() if parts.evidence is None else evidence.entries(parts.evidence)),
+        *(() if parts.backtests is None else backtests.entries(parts.backtests)),
+        *policy.entries(parts.policy),
+        *blocks.entries(parts.blocks),
+        *overrides.entries(parts.overrides),
+        *leases.entries(parts.leases),
+        *proposals.entries(parts.proposals),
+        *servers.entries(parts.servers),
+        *incidents.entries(parts.incidents),
+        *incident_steps.entries(parts.incidents.deciding),
+        *incident_work.entries(parts.incidents.deciding),
+        *incident_clocks.entries(parts.clocks),
+        *comms.entries(parts.comms),
+        *grants.entries(parts.grants),
+        *alerts.entries(parts.alerts),
+        *alertmanager.entries(parts.outside),
+        *rules.entries(parts.rules),
+        *reviews.entries(parts.reviews),
+        *playbooks.entries(parts.playbooks),
+        *runs.entries(parts.runs),
+        *openapi.entries(parts.openapi),
     )
 
 
 def routes(parts: Management) -> tuple[Route, ...]:
     """Every address of the management API; each handler is behind the door."""
+    table = entries(parts)
+    parts.openapi.over((*table, inventory.entry(InventoryApi(()))))
+    return tuple(route(parts.door, entry) for entry in table)
 
-    def route(method: str, path: str, handle: Guarded) -> Route:
-        body = BODY if method in {"POST", "DELETE"} else 0
-        return Route(method=method, path=path, auth="admin", handler=parts.door.guard(handle), max_body=body)
 
-    status = () if parts.status is None else (route("GET", "/admin/status", parts.status.status),)
-    if parts.replicas is not None:
-        status += (
-            route("GET", "/admin/caches", parts.replicas.caches),
-            route("GET", "/admin/latency", parts.replicas.latency),
-        )
-    if parts.reload is not None:
-        status += (route("POST", "/admin/policy/reload", parts.reload.reload),)
-    return (
-        *status,
-        route("GET", "/admin/policy/status", parts.policy.status),
-        route("POST", "/admin/security/block", parts.blocks.add),
-        route("GET", "/admin/security/blocks", parts.blocks.list),
-        route("DELETE", "/admin/security/blocks/{id}", parts.blocks.remove),
-        route("POST", "/admin/overrides", parts.overrides.set),
-        route("GET", "/admin/overrides", parts.overrides.list),
-        route("DELETE", "/admin/overrides/{key}", parts.overrides.remove),
-        route("POST", "/api/v1/leases", parts.leases.give),
-        route("GET", "/api/v1/leases", parts.leases.list),
-        route("GET", "/api/v1/leases/{id}", parts.leases.show),
-        route("DELETE", "/api/v1/leases/{id}", parts.leases.release),
+def route(door: Door, entry: Entry) -> Route:
+    """An entry as requests are routed."""
+    return Route(
+        method=entry.method,
+        path=entry.path,
+        auth="admin",
+        handler=door.guard(entry),
+        max_body=entry.max_body if entry.writes else 0,
     )
 
 
-def inventory(door: Door, table: tuple[Route, ...]) -> Route:
+def listed(door: Door, table: tuple[Route, ...]) -> Route:
     """The address that lists every door: those of the table, and itself."""
-    itself = Listed(method="GET", path="/admin/routes", auth="admin")
-    doors = tuple(Listed(method=route.method, path=route.path, auth=route.auth) for route in table)
-    handler = door.guard(InventoryApi((*doors, itself)).routes)
-    return Route(method="GET", path=itself.path, auth="admin", handler=handler)
-
-
-def _event(request: HttpRequest, principal: Principal, why: Refused, correlation: str) -> Event:
-    escalation = why.reason == "admin_role_required"
-    return Event(
-        event_type="admin",
-        action="privilege_escalation_attempt" if escalation else "admin_call",
-        request_id=correlation,
-        correlation_id=correlation,
-        tenant=principal.tenant,
-        identity={"auth": principal.auth, "roles": list(principal.roles)},
-        decision="deny",
-        reason=why.reason,
-        severity="HIGH" if escalation else "MEDIUM",
-        metadata={"method": request.method},
-        personal=Personal(
-            issuer=principal.issuer,
-            subject=principal.subject,
-            actor=principal.actor,
-            source_ip=request.source_ip,
-            token_id=principal.token_id,
-        ),
-    )
+    itself = inventory.entry(InventoryApi(()))
+    doors = tuple(Listed(method=each.method, path=each.path, auth=each.auth) for each in table)
+    own = Listed(method=itself.method, path=itself.path, auth="admin")
+    return route(door, inventory.entry(InventoryApi((*doors, own))))

@@ -14,6 +14,7 @@ from airlock.audit.writer import Writer
 from airlock.core import metrics
 from airlock.core.clock import Clock
 from airlock.core.errors import Fault, Refused
+from airlock.core.standing import Detected, Standing
 from airlock.gateway.observe import OBSERVED
 from airlock.gateway.reached import unfold
 from airlock.gateway.words import ACTIONS, METHODS
@@ -162,8 +163,18 @@ def counted(end: Callable[[Inbound], Awaitable[Reply]]) -> Callable[[Inbound], A
 class Metering:
     """What one worker says of itself and of the whole. Used on the event loop."""
 
-    def __init__(self, *, writer: Writer, world: World, active: Callable[[], str], clock: Clock) -> None:
-        """`active` gives the revision of the policy that this worker decides by."""
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        world: World,
+        active: Callable[[], str],
+        clock: Clock,
+        detected: Callable[[], Detected] = Detected,
+    ) -> None:
+        """`active` gives the revision of the policy that this worker decides by; `detected`, what is known of
+        alerts and incidents."""
+        self._detected = detected
         self._writer = writer
         self._world = world
         self._active = active
@@ -181,14 +192,15 @@ class Metering:
         finally:
             self._hand_over()
 
-    def look(self) -> metrics.Standing:
+    def look(self) -> Standing:
         """Hand over what was noted, and say how the whole gateway stands now."""
         self._hand_over()
         said = {str(replica["active_sha256"]) for replica in self._world.replicas if replica is not None}
-        return metrics.Standing(
+        return Standing(
             revisions=frozenset({self._active(), *said}),
             reloads={**RELOADS, **self._world.reloads},
             fragment_refused=self._world.fragment_refused,
+            detected=self._detected(),
         )
 
     def _hand_over(self) -> None:

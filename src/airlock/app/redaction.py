@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import msgspec
 from structlog.typing import FilteringBoundLogger
@@ -16,7 +17,8 @@ from airlock.gateway.record import Announce
 from airlock.gateway.redact import Redactors, Rules
 from airlock.gateway.redact_request import RedactRequest
 from airlock.gateway.redact_response import RedactResponse
-from airlock.model.call import Findings
+from airlock.gateway.restrict import Strength, as_configured
+from airlock.model.call import Findings, Redacted
 from airlock.redaction.detectors import NAMES
 from airlock.redaction.rewrite import URL_BLOCKED
 
@@ -34,15 +36,18 @@ class Redaction(msgspec.Struct, frozen=True, kw_only=True):
         self.redactors.rules = Rules(config.redaction)
 
 
-def wire(*, config: Config, clock: Clock) -> Redaction:
-    """The parts, on the rules of this configuration. Every detector is a metric from the start."""
+def wire(
+    *, config: Config, clock: Clock, strength: Callable[[Redacted], Strength] = as_configured
+) -> Redaction:
+    """The parts, on the rules of this configuration. Every detector is a metric from the start. `strength`:
+    what leases demand of an answer."""
     redactors, fit = Redactors(Rules(config.redaction)), Fit()
     tokens = itertools.count(1)
     metrics.from_zero(patterns=(*NAMES, URL_BLOCKED))
     return Redaction(
         redactors=redactors,
         request=RedactRequest(redactors=redactors, fit=fit, clock=clock, progress=lambda: f"p{next(tokens)}"),
-        response=RedactResponse(redactors=redactors, fit=fit),
+        response=RedactResponse(redactors=redactors, fit=fit, strength=strength),
         definitions=Definitions(redactors),
     )
 

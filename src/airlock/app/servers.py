@@ -9,11 +9,14 @@ from typing import Any
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
+from airlock.app import responders
+from airlock.app.responders import Responders
 from airlock.core.clock import Clock
 from airlock.core.config import Config, ServerEntry
 from airlock.gateway import echo
 from airlock.gateway.forward import Upstream
 from airlock.gateway.watch import Drifted, Watch
+from airlock.incident.regulation import known
 from airlock.model.server import PinState
 from airlock.model.snapshot import Current
 from airlock.store import pins
@@ -50,14 +53,24 @@ class Connector:
     """How a configured server is reached."""
 
     def __init__(
-        self, *, link: RunnerLink, environ: Mapping[str, str], clock: Clock, log: FilteringBoundLogger
+        self,
+        *,
+        link: RunnerLink,
+        environ: Mapping[str, str],
+        own: Mapping[str, Upstream],
+        clock: Clock,
+        log: FilteringBoundLogger,
     ) -> None:
+        """`own` are servers inside of the gateway."""
         self._link = link
+        self._own = own
         self._environ = environ
         self._clock = clock
         self._log = log
 
     def __call__(self, entry: ServerEntry) -> Upstream:
+        if entry.name in self._own:
+            return self._own[entry.name]
         if entry.transport == "stdio":
             gate = Gate(clock=self._clock)
             return StdioUpstream(name=entry.name, link=self._link, gate=gate, clock=self._clock)
@@ -93,11 +106,12 @@ def wire(
     def event(happened: RunnerEvent) -> None:
         watch.wake(happened.server)
 
+    own = Responders(store=store, law=lambda: known(config.incident.regulations_file), clock=clock)
     link = RunnerLink(path=runner_socket(config), clock=clock, on_event=event)
     watch = Watch(
         current=current,
         upstreams=upstreams,
-        connect=Connector(link=link, environ=environ, clock=clock, log=log),
+        connect=Connector(link=link, environ=environ, own={responders.NAME: own}, clock=clock, log=log),
         pins=Pins(store=store, clock=clock),
         drifted=drifted,
         clock=clock,

@@ -33,6 +33,7 @@ from airlock.gateway.rates import Rates
 from airlock.gateway.read import Read
 from airlock.gateway.record import Record
 from airlock.gateway.resolve import resolve
+from airlock.gateway.restrict import Restrict
 from airlock.gateway.sessions import Sessions
 from airlock.gateway.step_up import step_up
 from airlock.gateway.strangers import Strangers
@@ -51,6 +52,10 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     answers: Answers
     explain: Callable[[Reached | None, Refused | Fault], Reply]
 
+    def decoys(self, config: Config) -> None:
+        """Take over the tools that nobody has a reason to call."""
+        self.record.decoys = frozenset(config.incident.decoys)
+
 
 def wire(
     *,
@@ -68,9 +73,10 @@ def wire(
     log: FilteringBoundLogger,
 ) -> Way:
     """The pipeline and its parts. `engine` belongs to the thread that calls this."""
-    authorize = Authorize(engine=engine, clock=clock, observed=observe)
+    authorize = Authorize(engine=engine, clock=clock, observed=observe, lapsed=lambda: contain.lapsed)
     strangers = Strangers(log=writer, clock=clock, failed=rates.stranger)
-    secrets = redaction.wire(config=config, clock=clock)
+    restrict = Restrict(current=who.current, clock=clock)
+    secrets = redaction.wire(config=config, clock=clock, strength=restrict.strength)
     record = Record(
         log=metering.TimedLog(writer, clock),
         strangers=strangers,
@@ -81,6 +87,7 @@ def wire(
         all_requests=config.logging.audit_all_requests,
         redactors=secrets.redactors,
         announce=redaction.announcer(log),
+        decoys=frozenset(config.incident.decoys),
     )
     sessions = Sessions(sealer, contain.who)
     problems = Problems(public_url=config.server.public_url, conceal=authorize.conceal, clock=clock, log=log)
@@ -100,6 +107,7 @@ def wire(
         stale=behind.watch.wake,
         notices=secrets.response.notices,
         unsure=contain.unsure,
+        restricted=restrict.sending,
     )
     pipeline = Pipeline(
         authenticate=metering.timed(metrics.AUTH, clock, who.authenticate),
@@ -111,7 +119,7 @@ def wire(
         ),
         permit=in_turn(contain.caller, rates.permit),
         resolve=resolve,
-        admit=Admit(observed=observe, checks=(contain.call, step_up(clock), rates.budget)),
+        admit=Admit(observed=observe, checks=(contain.call, restrict.call, step_up(clock), rates.budget)),
         authorize=spending(metering.decided(authorize, clock), rates),
         redact_request=metering.timed(metrics.REDACTION, clock, secrets.request),
         forward=metering.timed_answers(metrics.UPSTREAM, clock, forward),

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from airlock.audit.journal import Record
-    from airlock.core.archive import Packing
+    from airlock.core.archive import Files
 
 DATABASE = "audit.db"
 
 
-def cut(data_dir: Path, into: Packing, *, scratch: Path, made_at: str) -> list[End]:
+def cut(data_dir: Path, into: Files, *, scratch: Path, made_at: str) -> list[End]:
     """Add journals and database; how far each chain goes. `scratch` is a directory with room for a copy.
 
     Raises `sqlite3.Error` or OSError where they cannot be read, JournalDamaged.
@@ -46,7 +46,7 @@ def cut(data_dir: Path, into: Packing, *, scratch: Path, made_at: str) -> list[E
     return ends
 
 
-def _chain(chain: Path, into: Packing, made_at: str) -> End | None:
+def _chain(chain: Path, into: Files, made_at: str) -> End | None:
     """Add one chain; None where it has no record yet."""
     folder = f"journal/{chain.name}"
     # The spool first: what moves from it into the chain meanwhile is then in both, and recovery sees that.
@@ -65,7 +65,7 @@ def _chain(chain: Path, into: Packing, made_at: str) -> End | None:
     return End(chain_uid=chain.name, seq=last.seq, hash=entry_hash(last.entry))
 
 
-def _segments(chain: Path, into: Packing, folder: str, until: int | None) -> Record | None:
+def _segments(chain: Path, into: Files, folder: str, until: int | None) -> Record | None:
     """Add the segments up to record `until` (None: to their end); the last record.
 
     One that is gone was projected before the cut, and so was every older one.
@@ -85,7 +85,7 @@ def _segments(chain: Path, into: Packing, folder: str, until: int | None) -> Rec
     return newest
 
 
-def _segment(path: Path, stream: BinaryIO, into: Packing, name: str, limit: int | None) -> Record | None:
+def _segment(path: Path, stream: BinaryIO, into: Files, name: str, limit: int | None) -> Record | None:
     """Add a segment up to record `limit`; its last record. One without records is left out."""
     last: Record | None = None
     for record in journal.records(stream, path, until=limit):

@@ -151,6 +151,7 @@ def run(
         db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LONGEST_VALUE)
         db.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, _MOST_COLUMNS)
         db.set_progress_handler(lambda: clock.monotonic() > deadline, _STEPS)
+        db.execute("SELECT 1 FROM json_each('[]')")  # made known while that is allowed: it only reads
         db.set_authorizer(_authorise)
         try:
             cursor = db.execute(sql, dict(parameters))

@@ -51,6 +51,7 @@ ACTIONS = frozenset(
         "lease_expired",
         "approval",
         "incident_event",
+        "playbook_step",
         "evidence_event",
         "query_run",
         "export",

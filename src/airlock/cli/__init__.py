@@ -25,22 +25,31 @@ def _version(asked: bool) -> None:
 def program() -> typer.Typer:
     """Every verb. The document of the command line is made from it."""
     from airlock.cli import (
+        alert,
         audit,
         backup,
         block,
         cache,
         check,
         connect,
+        contacts,
         contain,
         debug,
         demo,
         doctor,
+        evidence,
+        failmode,
+        incident,
         init,
         lease,
         logs,
         override,
         policy,
+        proposal,
         redaction,
+        report,
+        rule,
+        runbook,
         serve,
         server,
         status,
@@ -71,12 +80,23 @@ def program() -> typer.Typer:
     app.add_typer(block.app, name="block")
     app.add_typer(lease.app, name="lease")
     app.command("contain")(contain.contain)
+    app.add_typer(incident.app, name="incident")
+    app.add_typer(runbook.app, name="runbook")
+    app.add_typer(alert.app, name="alert")
+    app.add_typer(rule.app, name="rule")
+    app.command("proposals")(proposal.proposals)
+    app.command("approve")(proposal.approve)
+    app.command("reject")(proposal.reject)
     app.add_typer(override.app, name="override")
+    app.add_typer(evidence.app, name="evidence")
     app.add_typer(token.app, name="token")
     app.add_typer(audit.app, name="audit")
     app.command("backup")(backup.backup)
     app.command("restore")(backup.restore)
     app.add_typer(redaction.app, name="redaction")
+    app.add_typer(failmode.app, name="failmode")
+    app.add_typer(contacts.app, name="contacts")
+    app.add_typer(report.app, name="report")
     app.add_typer(verify.app, name="verify")
     return app
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airlock.app.outside import address, connection
 from airlock.audit.visible import visible
 from airlock.core.errors import ConfigError
 
@@ -25,11 +26,8 @@ if TYPE_CHECKING:
 TIMEOUT_S = 15.0
 """A change waits a second for every worker, and longer where the machine is busy."""
 LARGEST_ANSWER = 16 * 1024 * 1024
-END = "-----END CERTIFICATE-----"
-"""Of the first certificate in a file, which is the gateway's own; its chain follows."""
 UNANSWERED = frozenset((401, 403))
 """Statuses that say something of the token and nothing of the request."""
-WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (compared with, not bound to)
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,21 +93,21 @@ def _exchange(
 ) -> tuple[int, bytes] | None:
     """Status and body; None when nothing listens there. Raises ConfigError where nothing comes back."""
     asked = address(config, path)
-    connection = _connection(config, timeout)
+    asking = connection(config, timeout)
     try:
-        connection.connect()
+        asking.connect()
     except ssl.SSLError as error:
         raise ConfigError(asked, f"does not show the configured certificate: {error}") from error
     except OSError:
         return None
     try:
-        connection.request(method, path, payload, fields)
-        answer = connection.getresponse()
+        asking.request(method, path, payload, fields)
+        answer = asking.getresponse()
         return answer.status, answer.read(LARGEST_ANSWER)
     except (OSError, http.client.HTTPException) as error:
         raise ConfigError(asked, f"did not answer: {error}") from error
     finally:
-        connection.close()
+        asking.close()
 
 
 def _understood(asked: str, status: int, text: bytes) -> Answer:
@@ -122,31 +120,6 @@ def _understood(asked: str, status: int, text: bytes) -> Answer:
     if status in UNANSWERED or status >= 500:
         raise _failed(asked, status, document)
     return Answer(status=status, document=document)
-
-
-def address(config: Config, path: str) -> str:
-    """What is asked, as people write it."""
-    scheme = "https" if config.server.tls else "http"
-    return f"{scheme}://{_host(config)}:{config.server.port}{path}"
-
-
-def _connection(config: Config, timeout: float) -> http.client.HTTPConnection:
-    host, port, tls = _host(config), config.server.port, config.server.tls
-    if tls is None:
-        return http.client.HTTPConnection(host, port, timeout=timeout)
-    # The configured certificate is what counts, whatever name it carries: nobody else has its key.
-    try:
-        own = Path(tls.cert_file).read_text().partition(END)
-        context = ssl.create_default_context(cadata=own[0] + own[1])
-    except (OSError, ValueError) as error:
-        raise ConfigError(tls.cert_file, f"is not a certificate that can be read: {error}") from error
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.check_hostname = False
-    return http.client.HTTPSConnection(host, port, timeout=timeout, context=context)
-
-
-def _host(config: Config) -> str:
-    return WILDCARDS.get(config.server.host, config.server.host)
 
 
 def _failed(asked: str, status: int, document: dict[str, Any]) -> ConfigError:

@@ -11,6 +11,7 @@ import asyncio
 import os
 import pwd
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ import msgspec
 import typer
 
 from airlock.audit.visible import visible
-from airlock.cli.api import Answer, address, send
+from airlock.cli.api import TIMEOUT_S, Answer, address, send
 from airlock.core.clock import SYSTEM
 from airlock.core.config import Config
 from airlock.core.errors import ConfigError, Fault, Refused
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 REFUSED = 1
 UNUSABLE = 2
 UNPROVEN = 3
+WAITS = 4
+"""Somebody else has to agree."""
 
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Configuration file of the gateway.")]
 Token = Annotated[str, typer.Option("--token", help="Token of an administrator, where the gateway runs.")]
@@ -58,17 +61,32 @@ class Containing:
         except ConfigError as wrong:
             raise self.stop(str(wrong), UNUSABLE) from wrong
 
-    def ask(self, method: str, path: str, body: object = None) -> Answer:
-        """The answer of the gateway, or of its files. A refusal ends the program."""
+    @property
+    def settings(self) -> Config:
+        """The configuration of the gateway."""
+        return self._config
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        beside: tuple[str, ...] = (),
+        timeout: float = TIMEOUT_S,
+    ) -> Answer:
+        """The answer of the gateway within so many seconds, or of its files. A refusal ends the program,
+        unless its word is one of `beside`."""
+        token, environ = self._token, self._environ
         try:
-            told = send(self._config, method, path, token=self._token, environ=self._environ, body=body)
+            told = send(self._config, method, path, token=token, environ=environ, body=body, timeout=timeout)
             self._gateway = told is not None
             answer = told or self._files(method, path, body)
         except (ConfigError, Fault) as failed:
             detail = failed.detail if isinstance(failed, Fault) else ""
             raise self.stop(detail or str(failed), UNUSABLE) from failed
-        if answer.status >= 400:
-            raise self.stop(visible(answer.document.get("detail", "it was refused")), REFUSED)
+        if answer.status >= 400 and answer.document.get("code") not in beside:
+            raise self.stop(_why(answer.document), REFUSED)
         return answer
 
     def finish(self, answer: Answer, as_json: bool, lines: Callable[[dict[str, Any]], list[str]]) -> None:
@@ -110,6 +128,15 @@ class Containing:
             store.close()
 
 
+def _why(problem: dict[str, Any]) -> str:
+    """What a refusal says, with each thing that a guard misses on a line of its own."""
+    missing: list[dict[str, str]] = problem.get("missing") or []
+    if problem.get("code") != "guard_failed" or not missing:
+        return visible(problem.get("detail", "it was refused"))
+    lines = [f"  {visible(each['key'])}: {visible(each['text'])}" for each in missing]
+    return "\n".join([f"{visible(problem['event'])} is refused; missing:", *lines])
+
+
 def enforced(document: dict[str, Any]) -> str:
     """Who enforces a change, and where it stands in the log, for people."""
     workers = f"enforced by {document['replicas_acked']} of {document['replicas_total']} workers"
@@ -127,11 +154,16 @@ def lasting(lease: dict[str, Any]) -> str:
 def _management(config: Config, store: Store) -> Management:
     """The handlers of the management API on the files alone: there is nobody to tell, and nobody to turn
     away, because who can write the files needs no token."""
-    from airlock.api.door import Door
+    from airlock.api.deciding import Deciding
+    from airlock.api.door import Door, nobody_else
+    from airlock.api.keys import UsedKeys
     from airlock.api.leasing import Leasing
     from airlock.api.overrides import OverridesApi
     from airlock.api.policy import PolicyApi, World
-    from airlock.app.management import behind, inbound
+    from airlock.app.incident_facts import gather
+    from airlock.app.management import behind
+    from airlock.app.turned import inbound
+    from airlock.incident.regulation import known
     from airlock.model.call import Authenticated
     from airlock.model.server import Registry
     from airlock.model.snapshot import Snapshot
@@ -149,11 +181,31 @@ def _management(config: Config, store: Store) -> Management:
     async def look() -> None:
         """Workers of a gateway that listens elsewhere look by themselves."""
 
-    guard = Door(identify=account, permit=anybody, turned=turned, public_url=config.server.public_url)
+    guard = Door(
+        identify=account,
+        permit=anybody,
+        allowed=nobody_else,
+        turned=turned,
+        keys=UsedKeys(store=store, clock=SYSTEM),
+        public_url=config.server.public_url,
+    )
     proxies = config.server.trusted_proxies
     leasing = Leasing(store=store, trusted_proxies=proxies, look=look, clock=SYSTEM, origin="cli")
     overrides = OverridesApi(leasing=leasing, base=lambda: config, overlay=lambda: None, clock=SYSTEM)
-    return behind(guard, leasing, PolicyApi(world=World(), active=str), overrides, SYSTEM)
+    deciding = Deciding(
+        store=store,
+        gather=partial(gather, data=Path(config.data_dir)),
+        law=lambda: known(config.incident.regulations_file),
+        clock=SYSTEM,
+    )
+    return behind(
+        guard=guard,
+        leasing=leasing,
+        revisions=PolicyApi(world=World(), active=str),
+        held=overrides,
+        deciding=deciding,
+        clock=SYSTEM,
+    )
 
 
 def _account() -> Principal:

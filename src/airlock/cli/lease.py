@@ -69,6 +69,52 @@ def release(
     asking.finish(answer, as_json, lambda document: [f"released: {line(document['lease'])}"])
 
 
+@app.command()
+def extend(
+    id: Id,
+    *,
+    ttl: Annotated[str, typer.Option(help="How long it is to last from now on, `30m 1h`.")],
+    reason: Annotated[str, typer.Option(help="Why, for the record.")],
+    token: Token = "",
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a lease last longer, up to the longest of its action.
+
+    Exit code 0: extended; 1: refused; 2: could not run; 3: extended, but not every worker has confirmed it.
+    """
+    asking = Containing("lease", config, token)
+    order = {"ttl": ttl, "reason": reason}
+    answer = asking.ask("POST", f"/api/v1/leases/{quote(id, safe='')}/extend", order)
+    asking.finish(answer, as_json, lambda document: [f"extended: {line(document['lease'])}"])
+
+
+@app.command()
+def explain(
+    scope: Annotated[
+        str, typer.Argument(help="What is asked about, `tenant=acme,subject=bob,server=docs,tool=read`.")
+    ] = "",
+    *,
+    token: Token = "",
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """What leases demand of a scope, and which of them decide that.
+
+    Exit code 0: shown; 1: that is no scope; 2: could not run.
+    """
+    asking = Containing("lease", config, token)
+    document = asking.ask("GET", f"/api/v1/leases/effective?scope={quote(scope, safe='')}").document
+    if as_json:
+        asking.print_json(document)
+        return
+    for setting in document["settings"]:
+        by = ", ".join(map(visible, setting["decided_by"]))
+        typer.echo(f"{visible(setting['setting'])}: {visible(setting['value'])}  (lease {by})")
+    if not document["settings"]:
+        typer.echo("no lease is about that")
+
+
 def line(found: dict[str, Any]) -> str:
     """One lease in one line."""
     about = " ".join(f"{key}={visible(value)}" for key, value in found["selector"].items())

@@ -14,7 +14,7 @@ import typer
 
 from airlock.audit.visible import visible
 from airlock.core.clock import SYSTEM
-from airlock.core.errors import ConfigError
+from airlock.core.errors import ConfigError, Fault
 from airlock.core.harmless import harmless
 
 if TYPE_CHECKING:
@@ -121,29 +121,47 @@ def _counted(rows: Sequence[tuple[object, ...]]) -> list[Counted]:
 
 @app.command()
 def scan(
-    files: Annotated[list[str], typer.Argument(help="Files to look through; `-` is standard input.")],
+    files: Annotated[
+        list[str] | None, typer.Argument(help="Files to look through; `-` is standard input.")
+    ] = None,
     *,
+    incident: Annotated[
+        str,
+        typer.Option(help="Look through what is kept of the time of this incident: log lines, audit rows."),
+    ] = "",
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Find secrets and personal data in files, with the configured detectors, also where they are encoded.
 
+    With --incident, in all log lines that are kept, and in what audit rows say of the calls since an hour
+    before its start; names of callers and their addresses are there on purpose, and not looked at.
+
     Exit code 0: none of them holds any; 1: found; 2: could not run, also where a single file could not be
-    read: what was not looked at is never called clean.
+    read: what was not looked at is never called clean; 3: none, but newer records are not in the database.
     """
     from airlock.cli import redaction_text
+    from airlock.cli.redaction_kept import Looked, kept
 
+    looked = Looked()
     try:
         detectors = _detectors(config)
-        places = [place for name in files for place in _places(name, _read(name), detectors)]
-    except (ConfigError, OSError) as error:
+        if incident:
+            looked, texts = kept(_load(config), incident)
+        else:
+            texts = [(name, _read(name)) for name in _named(files)]
+        places = [place for name, text in texts for place in _places(name, text, detectors)]
+    except (ConfigError, OSError, Fault, sqlite3.Error) as error:
         raise _stop(error) from error
+    document = {"files": files or [], "detectors": detectors, "found": places}
     _print(
         as_json,
-        {"files": files, "detectors": detectors, "found": places},
-        redaction_text.places(places, len(files), detectors),
+        document | ({"looked_at": looked} if incident else {}),
+        [*([looked.told()] if incident else []), *redaction_text.places(places, len(texts), detectors)],
     )
-    raise typer.Exit(FOUND if places else 0)
+    for problem in looked.unreached:
+        typer.echo(f"airlock redaction: {problem}", err=True)
+    raise typer.Exit(FOUND if places else UNDECIDED if looked.unreached else 0)
 
 
 @app.command()
@@ -200,6 +218,12 @@ def _places(name: str, raw: bytes, detectors: tuple[str, ...]) -> list[Place]:
         column = hit.start - text.rfind("\n", 0, hit.start)
         found.append(Place(file=name, line=line, column=column, detector=hit.detector))
     return found
+
+
+def _named(files: list[str] | None) -> list[str]:
+    if not files:
+        raise ConfigError("FILES", "are missing: name files, or an incident")
+    return files
 
 
 def _read(name: str) -> bytes:

@@ -16,6 +16,7 @@ import msgspec
 import typer
 
 from airlock.audit.visible import visible
+from airlock.cli.server_service import isolate, restore
 from airlock.core.clock import SYSTEM
 from airlock.core.config import Config, ServerEntry
 from airlock.core.errors import ConfigError, Fault
@@ -148,6 +149,10 @@ def approve(
         typer.echo(harmless(msgspec.json.encode(answer)))
     else:
         typer.echo(f"{name}/{visible(tool)}: {chosen.digest} is pinned, approved by {who}")
+
+
+app.command()(isolate)
+app.command()(restore)
 
 
 def _chosen(waiting: tuple[Definition, ...], digest: str) -> Definition:

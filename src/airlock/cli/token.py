@@ -36,6 +36,10 @@ def issue(
     ] = None,
     ttl: Annotated[str, typer.Option(help="How long it lasts, `30s 5m 1h`; 24h at most.")] = "1h",
     audience: Annotated[str, typer.Option(help="Resource it is for. Default: the gateway's /mcp.")] = "",
+    signed_in: Annotated[
+        bool,
+        typer.Option("--signed-in", help="Say that the subject signed in just now; loosening asks for it."),
+    ] = False,
     config: Annotated[Path | None, typer.Option(help="Configuration file of the gateway.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the token and what it says.")] = False,
 ) -> None:
@@ -58,6 +62,7 @@ def issue(
             scopes=tuple(scope or SUPPORTED),
             ttl=units.duration(ttl),
             audience=audience,
+            signed_in=signed_in,
             now=SYSTEM.wall(),
         )
     except ValueError as wrong:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airlock.cli.checks.board import Check
+    from airlock.cli.checks.site import Settings
     from airlock.cli.checks.steps import Subject
+    from airlock.incident.verification import Name
 
 UNUSABLE = 2
 
@@ -30,6 +32,9 @@ ConfigFile = Annotated[
     Path | None, typer.Option("--config", help="Configuration of the gateway; else AIRLOCK_CONFIG.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
+Incident = Annotated[
+    str, typer.Option("--incident", help="Incident whose timeline notes the result.", show_default=False)
+]
 
 
 @app.callback()
@@ -38,7 +43,7 @@ def verify() -> None:
 
 
 @app.command()
-def e2e(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
+def e2e(*, incident: Incident = "", config: ConfigFile = None, as_json: AsJson = False) -> None:
     """The whole way of a call: ready, listed, answered, refused where it must be, redacted, recorded.
 
     Needs AIRLOCK_URL, TEST_TOKEN and ADMIN_TOKEN in the environment. Exit code 0: every check was true; 1:
@@ -46,11 +51,11 @@ def e2e(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """
     from airlock.cli.checks import e2e
 
-    _run("e2e", e2e.check, config, admin=True, as_json=as_json)
+    _run("e2e", e2e.check, config, admin=True, incident=incident, as_json=as_json)
 
 
 @app.command()
-def performance(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
+def performance(*, incident: Incident = "", config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Calls at a steady rate, each measured from the moment it was due: RATE, DURATION_S, P95_MS.
 
     Needs AIRLOCK_URL and TEST_TOKEN in the environment. Exit code 0: fast enough; 1: not, by the named check;
@@ -58,11 +63,11 @@ def performance(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """
     from airlock.cli.checks import performance
 
-    _run("performance", performance.check, config, admin=False, as_json=as_json)
+    _run("performance", performance.check, config, admin=False, incident=incident, as_json=as_json)
 
 
 @app.command()
-def security(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
+def security(*, incident: Incident = "", config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Doors that must be shut: routes, tokens, hosts, origins, forbidden tools, redaction, the log.
 
     Needs AIRLOCK_URL, TEST_TOKEN and ADMIN_TOKEN in the environment. Exit code 0: every check was true; 1:
@@ -70,11 +75,17 @@ def security(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """
     from airlock.cli.checks import security
 
-    _run("security", security.check, config, admin=True, as_json=as_json)
+    _run("security", security.check, config, admin=True, incident=incident, as_json=as_json)
 
 
 def _run(
-    kind: str, check: Callable[[Subject], None], config: Path | None, *, admin: bool, as_json: bool
+    kind: Name,
+    check: Callable[[Subject], None],
+    config: Path | None,
+    *,
+    admin: bool,
+    incident: str,
+    as_json: bool,
 ) -> None:
     from airlock.cli.checks import site, steps
     from airlock.cli.checks.board import Board
@@ -91,10 +102,21 @@ def _run(
     except ConfigError as error:
         typer.echo(f"airlock verify {kind}: {visible(error.what)}", err=True)
         raise typer.Exit(UNUSABLE) from error
+    told = msgspec.json.encode({"exit": board.exit, "checks": board.checks, "notes": board.notes})
     if as_json:
-        told = {"exit": board.exit, "checks": board.checks, "notes": board.notes}
-        typer.echo(harmless(msgspec.json.encode(told)))
+        typer.echo(harmless(told))
+    if incident:
+        _note(incident, kind, board.exit, told, settings)
     raise typer.Exit(board.exit)
+
+
+def _note(incident: str, kind: Name, code: int, told: bytes, settings: Settings) -> None:
+    """Write the result into the record of an incident."""
+    from airlock.app import verifying
+    from airlock.cli.incident.asking import Asking
+    from airlock.cli.incident.verifying import report
+
+    report(Asking(settings.config, settings.admin_token), incident, verifying.read(kind, code, told))
 
 
 def _show(kind: str, seen: Check | str) -> None:

@@ -84,6 +84,20 @@ class Reads(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
 
 
+class Files(Protocol):
+    """What files are added to."""
+
+    def add(self, name: str, stream: Reads, size: int) -> None:
+        """The next `size` bytes of a stream under a name. Raises OSError where the stream has fewer."""
+        ...
+
+    def add_bytes(self, name: str, content: bytes) -> None: ...
+
+    def add_file(self, name: str, path: Path) -> None:
+        """A file that nobody writes to."""
+        ...
+
+
 class Packing:
     """A backup that is being written."""
 

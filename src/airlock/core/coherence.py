@@ -18,6 +18,7 @@ import msgspec
 from msgspec import structs
 
 from airlock.core.clock import rfc3339
+from airlock.core.coherence_incident import settle_incident
 from airlock.core.coherence_tls import settle_edge, settle_upstream
 from airlock.core.config import Config, CredentialEntry, Detector, ServerEntry
 from airlock.core.hosts import listed
@@ -27,6 +28,9 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
+
+OWN = ("airlock", "airlock-incidents")
+"""Servers that are the gateway's own."""
 
 OBSERVE_MOST = 7 * 86400.0
 """Seconds for which nothing may be enforced: who observes for longer forgets that it is so."""
@@ -85,6 +89,7 @@ def settle(config: Config, rows: Sequence[str], ground: Ground) -> Config:
         config,
         data_dir=ground.absolute(config.data_dir),
         policy=structs.replace(config.policy, path=path),
+        incident=settle_incident(config.incident, ground.absolute),
         servers=servers,
     )
 
@@ -167,8 +172,9 @@ def _destinations(config: Config, ground: Ground) -> None:
 def _distinct(config: Config, rows: Sequence[str], ground: Ground) -> None:
     first: dict[str, str] = {}
     for entry, key in zip(config.servers, rows, strict=True):
-        if entry.name == "airlock":
-            ground.blame(f"{key}.name", "airlock is taken", "airlock__ are the gateway's own tools")
+        if entry.name in OWN:
+            hint = "the gateway's own tools are called so"
+            ground.blame(f"{key}.name", f"{entry.name} is taken", hint)
         if entry.name in first:
             hint = f"{first[entry.name]} has this name; every server needs its own, whatever its tenant"
             ground.blame(f"{key}.name", f"{entry.name} is taken", hint)

@@ -11,27 +11,15 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta
 
+from airlock.core.incident_config import IncidentSection
+from airlock.core.section import Bytes, Positive, Rate, Seconds, Section
+
 Sensitivity = Literal["low", "medium", "high", "critical"]
 
 Level = Literal["debug", "info", "warn", "error"]
 
-Seconds = Annotated[float, Meta(extra={"unit": "duration"})]
-"""Written `30s 5m 1h 30d` (or a number of seconds); seconds in the program."""
-
 ALGORITHMS = ("ES256", "RS256", "PS256", "Ed25519", "ES384", "ES512", "RS384", "RS512", "PS384", "PS512")
 """Signatures of access tokens that can be verified: asymmetric ones (RFC 7518, RFC 9864)."""
-
-Bytes = Annotated[int, Meta(extra={"unit": "size"})]
-"""Written `64KiB 8MiB 1GiB` (or a number of bytes); bytes in the program."""
-
-Rate = Annotated[str, Meta(extra={"unit": "rate"})]
-"""Written `10/s 200/min 1000/h 5/d`; the same text in the program, which `units.rate` reads."""
-
-Positive = Annotated[int, Meta(ge=1, le=65535)]
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A section: immutable, and no key that nobody reads."""
 
 
 class EdgeTls(Section, frozen=True, kw_only=True):
@@ -267,7 +255,7 @@ class ServerEntry(Section, frozen=True, kw_only=True):
         str,
         Meta(
             pattern="^[a-z][a-z0-9-]{0,30}$",
-            description="Id: part of tool names, policy and audit. `airlock` is the gateway itself.",
+            description="Id: part of tool names, policy and audit; `airlock`, `airlock-incidents` are taken.",
         ),
     ]
     transport: Annotated[Literal["http", "stdio"], Meta(description="How the server is reached.")]
@@ -497,3 +485,4 @@ class Config(Section, frozen=True, kw_only=True):
     rate_limiting: RateLimitingSection = RateLimitingSection()
     monitoring: MonitoringSection = MonitoringSection()
     tracing: TracingSection = TracingSection()
+    incident: IncidentSection = IncidentSection()

@@ -100,6 +100,7 @@ class Unauthenticated(Refused):
 
     `error` is the RFC 6750 or RFC 9470 word (None: no credential was sent); `scopes`, `acr_values` and
     `max_age` (seconds) are what the operation needs. `about` is for the log: what the token says of itself.
+    `claimed` is the subject that it names: only counted, never written down, for nobody has verified it.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class Unauthenticated(Refused):
         self.acr_values = acr_values
         self.max_age = max_age
         self.about: dict[str, object] = {}
+        self.claimed = ""
 
 
 class Fault(Exception):

@@ -42,3 +42,14 @@ def uuid7_at(wall: float, random: bytes) -> str:
     """The same from Unix seconds and 10 random bytes, for callers that draw their randomness in bulk."""
     time, rest = f"{int(wall * 1000):012x}", random.hex()
     return f"{time[:8]}-{time[8:]}-7{rest[:3]}-{'89ab'[random[1] & 3]}{rest[4:7]}-{rest[7:19]}"
+
+
+def moment(id: str) -> float:
+    """When a UUID of version 7 was made, Unix seconds; 0 for any other text."""
+    digits = id.replace("-", "")
+    if len(digits) != 32 or digits[12] != "7":
+        return 0.0
+    try:
+        return int(digits[:12], 16) / 1000
+    except ValueError:
+        return 0.0

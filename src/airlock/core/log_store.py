@@ -34,8 +34,9 @@ FREE_LEAST = 0.04
 LOOK_EVERY = 0.25
 """Seconds between two looks at the volume."""
 
-BESIDE_WORKERS = 3
-"""Shares besides those of the workers: the supervisor, the runner, and what retired workers left."""
+BESIDE_WORKERS = 4
+"""Shares besides those of the workers: the supervisor, the runner, the engine, and what retired workers
+left."""
 
 _NAME = re.compile(r"([a-z]+(?:-[0-9]+)?)\.([0-9]{8})\.jsonl")
 

@@ -9,18 +9,17 @@ address or a name that a caller made up.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-from prometheus_client import CollectorRegistry, Counter, Gauge, Metric, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from airlock.core.noted import Counts, Durations
 from airlock.core.settings import environment
+from airlock.core.standing import Standing, Whole
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -106,6 +105,12 @@ _redactions = Counter(
 _rate_limited = Counter(
     "airlock_rate_limited_total", "Requests refused by a limit.", ["limit"], registry=_own
 )
+_fail_open = Gauge(
+    "airlock_fail_open_active",
+    "Whether a grant of two people lets read-only calls pass while policy answers nothing.",
+    registry=_own,
+    multiprocess_mode="livemax",
+)
 _leases_active = Gauge(
     "airlock_leases_active",
     "Containment leases in force.",
@@ -149,6 +154,11 @@ def rate_limited(limit: str) -> None:
 def leases_active(kind: str, n: int) -> None:
     """So many leases of this kind are in force, as this process sees it; 0 is said as well."""
     _leases_active.labels(kind).set(n)
+
+
+def fail_open_active(active: bool) -> None:
+    """Whether calls may fail open, as this process sees it."""
+    _fail_open.set(int(active))
 
 
 def jwks_refreshed(at: float) -> None:
@@ -220,43 +230,6 @@ def hand_over() -> None:
         happened.hand_over()
 
 
-class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """What is true of the whole gateway at this moment, and is not counted by any worker."""
-
-    revisions: frozenset[str]
-    """Of the policies that decide now; more than one while workers change over."""
-    reloads: Mapping[str, int]
-    """By result, since the start."""
-    fragment_refused: bool = False
-    """What the overlay says is not in force."""
-
-
-class _Whole:
-    """How the whole stands, as `prometheus_client` takes it."""
-
-    def __init__(self, standing: Standing) -> None:
-        self._standing = standing
-
-    def collect(self) -> Iterator[Metric]:
-        active = GaugeMetricFamily(
-            "airlock_policy_revision_info", "The policy that decides.", labels=["sha256"]
-        )
-        for revision in sorted(self._standing.revisions):
-            active.add_metric([revision], 1)
-        yield active
-        reloads = CounterMetricFamily(
-            "airlock_policy_reload_total", "Reloads of policy and configuration.", labels=["result"]
-        )
-        for result, count in self._standing.reloads.items():
-            reloads.add_metric([result], count)
-        yield reloads
-        yield GaugeMetricFamily(
-            "airlock_config_fragment_refused",
-            "1 while the text of the overlay is refused.",
-            value=int(self._standing.fragment_refused),
-        )
-
-
 def exposition(directory: str = "", standing: Standing | None = None) -> bytes:
     """Everything in the text format: of this process, or the sums of all that count in `directory`.
 
@@ -269,7 +242,7 @@ def exposition(directory: str = "", standing: Standing | None = None) -> bytes:
         hand_over()
         everybody.register(_own)
     if standing is not None:
-        everybody.register(_Whole(standing))
+        everybody.register(Whole(standing))
     return generate_latest(everybody)
 
 

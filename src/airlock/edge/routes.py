@@ -134,6 +134,8 @@ class Application:
             if method in routes:
                 return routes[method], found.groupdict()
             allowed.extend(routes)
+            if not found.groupdict():
+                break  # a literal address is no instance of a variable one
         if not allowed:
             raise Rejected(404, -32600, "not_found", "There is nothing at this address.")
         if method == "OPTIONS" and from_a_page:
@@ -153,14 +155,16 @@ _PREFLIGHT: HeaderList = (
 
 
 def compile_table(routes: tuple[Route, ...]) -> list[tuple[re.Pattern[str], Mapping[str, Route]]]:
-    """Routes by pattern, in the order in which paths first appear. Raises `ValueError` for a doubled one."""
+    """Routes by pattern: literal paths first, else in the order in which they first appear. Raises
+    `ValueError` for a doubled one."""
     table: dict[str, dict[str, Route]] = {}
     for route in routes:
         methods = table.setdefault(route.path, {})
         if route.method in methods:
             raise ValueError(f"two routes for {route.method} {route.path}")
         methods[route.method] = route
-    return [(_pattern(path), methods) for path, methods in table.items()]
+    ordered = sorted(table.items(), key=lambda each: "{" in each[0])
+    return [(_pattern(path), methods) for path, methods in ordered]
 
 
 def _pattern(path: str) -> re.Pattern[str]:

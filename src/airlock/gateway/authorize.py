@@ -6,16 +6,18 @@ is answered like an unknown one (`conceal`), while its record keeps the true rea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 from msgspec import structs
 
 from airlock.core.clock import Clock
-from airlock.core.errors import Fault, Refused, Stage
+from airlock.core.errors import Fault, PolicyFault, Refused, Stage
 from airlock.gateway.observe import OBSERVED, Observed, never, would_deny
 from airlock.gateway.resolve import unknown_tool
-from airlock.model.call import Admitted, Allowed, Cut, Identified, Reached, Routed
+from airlock.model.call import Admitted, Allowed, Authenticated, Cut, Identified, Reached, Routed
 from airlock.model.decision import Decision
+from airlock.model.grant import FAIL_OPEN, Grant
 from airlock.model.server import Tool
 from airlock.policy import input as questions
 
@@ -42,7 +44,16 @@ class Engine(Protocol):
 class Authorize:
     """Asks the engine. The engine is replaced, never changed, when a new revision becomes active."""
 
-    def __init__(self, *, engine: Engine, clock: Clock, observed: Observed = never) -> None:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        clock: Clock,
+        observed: Observed = never,
+        lapsed: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`lapsed` says whether a grant may have ended without this worker's knowing."""
+        self._lapsed = lapsed
         self.engine = engine
         self._clock = clock
         self._observed = observed
@@ -50,7 +61,10 @@ class Authorize:
     def __call__(self, admitted: Admitted) -> Allowed:
         routed = admitted.routed
         asked = self._question("call", routed.identified, routed.tool, routed.arguments)
-        decision = self.engine.decide(asked)
+        try:
+            decision = self.engine.decide(asked)
+        except PolicyFault as failed:
+            return self._failed_open(admitted, asked, failed)
         refused = refusal(decision, routed.tool)
         would = admitted.would_deny
         observed = self._observed(routed.server.entry, routed.identified.caller.principal.tenant)
@@ -70,7 +84,29 @@ class Authorize:
         server = caller.snapshot.registry.servers.get(tool.server)
         if server is not None and self._observed(server.entry, caller.principal.tenant):
             return True
-        return self.engine.decide(self._question("list", identified, tool, {})).allow is True
+        try:
+            return self.engine.decide(self._question("list", identified, tool, {})).allow is True
+        except PolicyFault:
+            if self._grant(caller, tool) is None:
+                raise
+            return True
+
+    def _failed_open(self, admitted: Admitted, asked: bytes, failed: PolicyFault) -> Allowed:
+        """The call by a grant that two people gave; else what failed, which denies. All of the question is
+        kept: policy is asked again once it answers."""
+        tool, caller = admitted.routed.tool, admitted.routed.identified.caller
+        grant = self._grant(caller, tool)
+        if grant is None:
+            raise failed
+        decision = Decision(
+            allow=True, reason=FAIL_OPEN, rule="", approval=None, revision=self.engine.revision
+        )
+        return Allowed(admitted=admitted, decision=decision, question=asked, grant=grant.id)
+
+    def _grant(self, caller: Authenticated, tool: Tool) -> Grant | None:
+        """The grant in force for this tool, where the engine is what fails, and not one question."""
+        grant = caller.snapshot.grants.covers(tool, self._clock.wall())
+        return grant if grant is not None and not self._lapsed() and self.engine.trouble() else None
 
     def conceal(self, reached: Reached, failure: Refused | Fault) -> None:
         """Raise the answer for an unknown tool where policy hides the refused one from this caller."""

@@ -34,6 +34,11 @@ class Contain:
         self._clock = clock
         self._serving = serving
 
+    @property
+    def lapsed(self) -> bool:
+        """Whether this worker may have missed what the control data say."""
+        return self._serving.lapsed
+
     def caller(self, identified: Identified) -> None:
         """Raise `Refused` where the caller is contained, whatever it asks for."""
         self.who(identified.caller)
@@ -101,10 +106,10 @@ def of_caller(index: Index, principal: Principal, source_ip: str, now: float) ->
         return refused
     lease = index.tenant(principal.tenant, now)
     if lease is not None:
-        return _refused(lease, "This tenant is isolated.", {"kind": "tenant"}, principal.tenant)
+        return refused_by(lease, "This tenant is isolated.", {"kind": "tenant"}, principal.tenant)
     lease = index.subject(principal, now)
     if lease is not None:
-        return _refused(lease, "This identity is suspended.", {"kind": "principal"}, principal.tenant)
+        return refused_by(lease, "This identity is suspended.", {"kind": "principal"}, principal.tenant)
     return None
 
 
@@ -113,11 +118,13 @@ def of_tool(index: Index, tool: Tool, tenant: str, now: float) -> Refused | None
     lease = index.server(tool.server, now)
     if lease is not None:
         scope = {"kind": "server", "server": tool.server}
-        return _refused(lease, f"The server {tool.server} is out of service.", scope, tenant)
+        text = f"The server {tool.server} is out of service."
+        return refused_by(lease, text, scope, tenant, shared=True)
     lease = index.tool(tool, now)
     if lease is not None:
         scope = {"kind": "tool", "server": tool.server, "name": tool.name}
-        return _refused(lease, f"The tool {tool.name} is in quarantine.", scope, tenant)
+        text = f"The tool {tool.name} is in quarantine."
+        return refused_by(lease, text, scope, tenant, shared=True)
     return None
 
 
@@ -125,16 +132,19 @@ def of_credential(index: Index, principal: Principal, sid: str, now: float) -> R
     """Why a running call may not go on with its token or in its session; None while it may."""
     lease = index.token(principal.token_id, now)
     if lease is not None:
-        return _refused(lease, "The credential of this call was revoked.", {"kind": "principal"}, "")
+        return refused_by(lease, "The credential of this call was revoked.", {"kind": "principal"}, "")
     lease = index.session(sid, now) if sid else None
     if lease is not None:
-        return _refused(lease, "The session of this call was terminated.", {"kind": "session"}, "")
+        return refused_by(lease, "The session of this call was terminated.", {"kind": "session"}, "")
     return None
 
 
-def _refused(lease: Lease, text: str, scope: dict[str, str], tenant: str) -> Refused:
-    """The incident is told only to callers of the tenant that the lease is about."""
-    ours = bool(tenant) and lease.selector.tenant == tenant
+def refused_by(
+    lease: Lease, text: str, scope: dict[str, str], tenant: str, *, shared: bool = False
+) -> Refused:
+    """The refusal by a lease. The incident is told only to callers of the tenant that the lease is about.
+    `shared`: what names no tenant is about every tenant that can see it."""
+    ours = bool(tenant) and (lease.selector.tenant or (tenant if shared else "")) == tenant
     return Refused(
         Stage.ADMIT, 40302, "contained", text,
         scope=scope,

@@ -16,6 +16,7 @@ from airlock.core.clock import Clock
 from airlock.core.deadline import Deadline
 from airlock.core.errors import Effect, Fault, Refused, UpstreamFault
 from airlock.gateway.live import Live, in_flight, no_longer
+from airlock.gateway.restrict import Restricted, unrestricted
 from airlock.mcp.eras import HEADER_MISMATCH
 from airlock.model.call import Redacted, Reply, Routed
 from airlock.model.snapshot import Current
@@ -52,11 +53,13 @@ class Forward:
         stale: Callable[[str], None],
         notices: Callable[[Redacted], Callable[[dict[str, Any]], dict[str, Any]]],
         unsure: Callable[[Routed], Fault | None],
+        restricted: Restricted = unrestricted,
     ) -> None:
         """`stale` is told of a server that calls our headers wrong: its definitions must have changed.
         `notices` takes out of the params of a call's notifications what may not leave. `unsure` says why
-        nobody knows whether a call is contained by now."""
+        nobody knows whether a call is contained by now, `restricted` why it may not be sent as it is."""
         self._unsure = unsure
+        self._restricted = restricted
         self._current = current
         self._upstreams = upstreams
         self._live = live
@@ -71,7 +74,7 @@ class Forward:
             raise UpstreamFault.unavailable(f"{server} was removed", effect=Effect.NONE)
         with self._live.running(call):
             # What changed since the call was resolved found it not yet among the live ones.
-            refusal = self._contained(call)
+            refusal = self._contained(call) or self._restricted(call)
             if refusal is not None:
                 raise refusal
             try:

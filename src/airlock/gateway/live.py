@@ -8,6 +8,8 @@ changes, and a call that was allowed under an older snapshot looks again before 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from collections import OrderedDict
 from collections.abc import Callable
 from types import TracebackType
 
@@ -15,6 +17,9 @@ from airlock.core.errors import Effect, Refused, Stage
 from airlock.gateway import contain, echo
 from airlock.model.call import Redacted, Routed
 from airlock.model.snapshot import Snapshot
+
+LEASES, SESSIONS = 64, 10_000
+"""Leases of which is told what they cut, and sessions of each: every process holds them."""
 
 
 class LiveCall:
@@ -49,6 +54,7 @@ class Live:
 
     def __init__(self) -> None:
         self._calls: set[LiveCall] = set()
+        self._ended: OrderedDict[str, tuple[int, set[str]]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -64,10 +70,24 @@ class Live:
         for live in self._calls:
             refusal = why(live.call)
             if refusal is not None and live.cut is None:
+                self._note(refusal.lease, live.call)
                 live.cut = in_flight(refusal)
                 live.task.cancel()
                 cut += 1
         return cut
+
+    def _note(self, lease: str, call: Redacted) -> None:
+        number, sessions = self._ended.pop(lease, (0, set[str]()))
+        session = call.allowed.admitted.routed.identified.client.session
+        if session and len(sessions) < SESSIONS:
+            sessions.add(hashlib.sha256(session.encode()).hexdigest())
+        self._ended[lease] = number + 1, sessions
+        if len(self._ended) > LEASES:
+            self._ended.popitem(last=False)
+
+    async def told(self) -> dict[str, tuple[int, list[str]]]:
+        """By lease, of the last ones: how many calls it cut here, and the digests of their sessions."""
+        return {lease: (number, sorted(sessions)) for lease, (number, sessions) in self._ended.items()}
 
     def review(self, now: Snapshot, wall: float) -> int:
         """Cut every call that this snapshot would not let begin; returns how many. `wall` in Unix seconds."""

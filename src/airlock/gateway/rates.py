@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from airlock.core.counters import Limit, Shared
     from airlock.core.units import Rate
     from airlock.model.call import Identified, Routed
-    from airlock.model.containment import Leases, RateKind
+    from airlock.model.containment import Leased, Leases, RateKind
+    from airlock.model.lease import Lease
     from airlock.model.principal import Principal
     from airlock.model.snapshot import Current
 
@@ -42,6 +43,11 @@ _TEXT = {
     "concurrency": "Too many requests with this token are running.",
     "per_tenant": "Too many requests of this tenant.",
 }
+
+_IDENTITY = "Too many requests of this identity."
+
+Counted = tuple[int, "Limit", str, "Lease | None"]
+"""A key, its limit, what kind of thing it stands for, and the lease behind the limit."""
 
 
 class Rates:
@@ -68,11 +74,11 @@ class Rates:
     def configure(self, section: RateLimitingSection) -> None:
         """Take over other limits. What was counted counts on."""
         burst = None if section.burst is None else units.Rate(section.burst, 1)
-        self._token = self._limit("per_token", _read(section.per_token))
-        self._burst = self._limit("burst", burst)
-        self._tenant = self._limit("per_tenant", _read(section.per_tenant))
-        self._address = self._limit("per_ip", _read(section.per_ip))
-        self._failed = self._limit("unauthenticated", _read(section.unauthenticated))
+        self._token = self._optional("per_token", _read(section.per_token))
+        self._burst = self._optional("burst", burst)
+        self._tenant = self._optional("per_tenant", _read(section.per_tenant))
+        self._address = self._optional("per_ip", _read(section.per_ip))
+        self._failed = self._optional("unauthenticated", _read(section.unauthenticated))
         self._concurrency = section.concurrency.per_token
         self._callers_open = not (self._token or self._burst or self._tenant or self._concurrency)
 
@@ -80,7 +86,7 @@ class Rates:
         """Count a request of an address, whoever asks. Raises `Rejected` 429."""
         leases, every, failed = self._current.get().leases, self._address, self._failed
         if leases.index is not None:
-            every = self._stricter("per_ip", every, leases, "")
+            every, _ = self._stricter("per_ip", every, leases.rate("per_ip", "", self._clock.wall()))
         if every is None and failed is None:
             return
         now, table, key = self._clock.monotonic(), self._shared.strangers, self._key(subscriber(source_ip))
@@ -106,29 +112,49 @@ class Rates:
         leases = caller.snapshot.leases
         if self._callers_open and leases.index is None:
             return
-        principal, of_token, of_tenant = caller.principal, self._token, self._tenant
-        if leases.index is not None:
-            of_token = self._stricter("per_token", of_token, leases, principal.tenant)
-            of_tenant = self._stricter("per_tenant", of_tenant, leases, principal.tenant)
+        principal = caller.principal
         token = self._key(f"{principal.issuer}\0{_credential(principal)}")
         if self._concurrency is not None and self._shared.running.count(token) >= self._concurrency:
-            raise _refused("concurrency", 1.0, "principal")
-        counted = [(token, limit, "principal") for limit in (of_token, self._burst) if limit is not None]
-        if of_tenant is not None:
-            counted.append((self._key(principal.tenant), of_tenant, "tenant"))
-        self._count(counted)
+            raise _refused("concurrency", 1.0, "principal", principal.tenant)
+        self._count(self._counted(principal, token, leases), principal.tenant)
         if self._concurrency is not None:
             self._shared.running.begin(token)
             self._when_done(lambda: self._shared.running.end(token))
 
-    def _count(self, counted: list[tuple[int, Limit, str]]) -> None:
+    def _counted(self, principal: Principal, token: int, leases: Leases) -> list[Counted]:
+        """What one request of a caller is counted against.
+
+        A lease for a subject tightens the rate of each of its tokens, which have been counted already, and
+        counts all of them together, because another token is quickly had.
+        """
+        of_token, of_tenant, by_token, by_tenant = self._token, self._tenant, None, None
+        found: list[Counted] = []
+        if leases.index is not None:
+            now = self._clock.wall()
+            paced = leases.paced(principal, now)
+            for name, leased in paced:
+                whose = self._key("\0".join((principal.tenant, principal.issuer, name)))
+                found.append((whose, self._limit("per_token", leased[0]), "principal", leased[1]))
+            rates = (leases.rate("per_token", principal.tenant, now), *(leased for _, leased in paced))
+            of_token, by_token = self._stricter("per_token", of_token, *rates)
+            rate = leases.rate("per_tenant", principal.tenant, now)
+            of_tenant, by_tenant = self._stricter("per_tenant", of_tenant, rate)
+        if of_token is not None:
+            found.append((token, of_token, "principal", by_token))
+        if self._burst is not None:
+            found.append((token, self._burst, "principal", None))
+        if of_tenant is not None:
+            found.append((self._key(principal.tenant), of_tenant, "tenant", by_tenant))
+        return found
+
+    def _count(self, counted: list[Counted], tenant: str) -> None:
         """Count one against each limit, or against none and raise."""
         now, table = self._clock.monotonic(), self._shared.callers
-        for key, limit, kind in counted:
+        for key, limit, kind, lease in counted:
             wait = table.wait(key, limit, now)
             if wait:
-                raise _refused(limit.name, wait, kind)
-        for key, limit, _ in counted:
+                raise _refused(limit.name, wait, kind, tenant, lease)
+        for key, limit, _, _ in counted:
             table.add(key, limit, now)
 
     def budget(self, routed: Routed) -> None:
@@ -171,18 +197,24 @@ class Rates:
             key = self._keys[identity] = self._shared.key(identity)
         return key
 
-    def _stricter(self, name: RateKind, limit: Limit | None, leases: Leases, tenant: str) -> Limit | None:
-        """The stricter of what is configured and what leases demand; None where neither says anything."""
-        leased = leases.rate(name, tenant, self._clock.wall())
-        if leased is None:
-            return limit
-        if limit is not None and units.Rate(limit.count, limit.seconds).strictness <= leased.strictness:
-            return limit
-        return self._limit(name, leased)
+    def _stricter(
+        self, name: RateKind, limit: Limit | None, *rates: Leased | None
+    ) -> tuple[Limit | None, Lease | None]:
+        """The strictest of what is configured and what leases demand, and the lease behind it; None where
+        nothing is said."""
+        behind: Lease | None = None
+        for leased in rates:
+            if leased is None:
+                continue
+            rate, lease = leased
+            if limit is None or rate.strictness < units.Rate(limit.count, limit.seconds).strictness:
+                limit, behind = self._limit(name, rate), lease
+        return limit, behind
 
-    def _limit(self, name: str, rate: Rate | None) -> Limit | None:
-        if rate is None:
-            return None
+    def _optional(self, name: str, rate: Rate | None) -> Limit | None:
+        return None if rate is None else self._limit(name, rate)
+
+    def _limit(self, name: str, rate: Rate) -> Limit:
         limit = self._limits.get((name, rate))
         if limit is None:
             if len(self._limits) >= MAX_LIMITS:
@@ -251,13 +283,18 @@ def _turned_away(limit: Limit, wait: float) -> Rejected:
     )
 
 
-def _refused(name: str, wait: float, kind: str) -> Refused:
+def _refused(name: str, wait: float, kind: str, tenant: str, lease: Lease | None = None) -> Refused:
+    """The refusal by a limit, and by the lease behind it. The incident is told only to callers of the tenant
+    that the lease is about."""
     metrics.rate_limited(name)
+    ours = lease is not None and lease.selector.tenant == tenant
     return Refused(
         Stage.ADMIT,
         42901,
         "rate_limited",
-        _TEXT[name],
+        _IDENTITY if lease is not None and lease.selector.subject else _TEXT[name],
         scope={"kind": kind},
         retry_after=_whole(wait),
+        lease="" if lease is None else lease.id,
+        incident=lease.incident if lease is not None and ours else "",
     )

@@ -15,12 +15,12 @@ import msgspec
 
 from airlock.core.clock import Clock
 from airlock.core.errors import AuditFault, Effect, Fault, Refused
-from airlock.gateway import echo
+from airlock.gateway import echo, marks
 from airlock.gateway.aside import aside
 from airlock.gateway.claims import Claims
 from airlock.gateway.floods import Floods
 from airlock.gateway.reached import Governed, Unfolded, unfold
-from airlock.gateway.redact import Redactors, question, recordable, summary
+from airlock.gateway.redact import Redactors, kept, summary
 from airlock.gateway.strangers import Strangers
 from airlock.gateway.words import (
     ACTION_OF_REASON,
@@ -32,9 +32,7 @@ from airlock.gateway.words import (
     reason_of,
     risk,
 )
-from airlock.mcp import strict
 from airlock.model.call import (
-    Allowed,
     Authenticated,
     Findings,
     Identified,
@@ -68,7 +66,7 @@ Announce = Callable[[Findings, str, str], None]
 
 
 class Record:
-    """Turns what a call reached into events. `all_requests` follows the configuration; no other state."""
+    """Turns what a call reached into events. `all_requests` and `decoys` are all its state."""
 
     def __init__(
         self,
@@ -82,6 +80,7 @@ class Record:
         all_requests: bool,
         redactors: Redactors,
         announce: Announce,
+        decoys: frozenset[str] = frozenset(),
     ) -> None:
         self._log = log
         self._strangers = strangers
@@ -93,10 +92,11 @@ class Record:
         self.all_requests = all_requests
         self._redactors = redactors
         self._announce = announce
+        self.decoys = decoys
         self._claims = Claims(redactors)
 
     async def intend(self, call: Redacted) -> None:
-        """Make the intent durable, unless the tool was approved as read-only and low.
+        """Make the intent durable, unless policy allowed a tool that was approved as read-only and low.
 
         Raises `AuditFault` for every call while the log could not take its outcome.
         """
@@ -104,7 +104,7 @@ class Record:
         if trouble:
             raise AuditFault(trouble)
         tool = call.allowed.admitted.routed.tool
-        demanded = call.allowed.decision.obligations.audit == "intent"
+        demanded = call.allowed.grant or call.allowed.decision.obligations.audit == "intent"
         if self._every_intent or demanded or not (tool.read_only and tool.sensitivity == "low"):
             await self._log.seal(self._event(call, phase="intent"))
 
@@ -155,6 +155,7 @@ class Record:
                 "stage": failure.stage.value,
                 "effect": failure.effect.value,
                 **behind,
+                **marks.asked(reached),
             },
         )
 
@@ -225,11 +226,14 @@ class Record:
         attributes: dict[str, Any] = {"method": named, "route": route, **(metadata or {})}
         if allowed and allowed.would_deny:
             attributes["would_deny"] = allowed.would_deny
+        if allowed and allowed.grant:
+            attributes["grant"], severity = allowed.grant, "CRITICAL"
         if principal.subject == echo.SYNTHETIC and severity != "CRITICAL" and echo.harmless(reached):
             attributes["synthetic"] = True
         if tool:
-            attributes["sensitivity"] = tool.sensitivity
-            attributes["read_only"] = tool.read_only
+            attributes |= marks.standing(tool)
+        personal = self._personal(stages, result)
+        attributes |= marks.of_call(tool, personal.arguments, result, self.decoys)
         return Event(
             event_type="call",
             phase=phase,
@@ -257,7 +261,7 @@ class Record:
             if phase == "intent"
             else int((self._clock.monotonic() - inbound.received) * 1000),
             metadata=attributes,
-            personal=self._personal(stages, result),
+            personal=personal,
         )
 
     def _personal(self, stages: Unfolded, result: bytes | None) -> Personal:
@@ -265,10 +269,13 @@ class Record:
         inbound, principal = caller.inbound, caller.principal
         client = identified.client if identified else None
         arguments, asked = (
-            (redacted.arguments, redacted.question) if redacted else self._kept(routed, allowed)
+            (redacted.arguments, redacted.question)
+            if redacted
+            else kept(self._redactors.rules, routed, allowed)
         )
         if asked is not None and allowed and allowed.facts and self._inputs == "footprint":
             asked = allowed.facts(asked)
+        keep = self._inputs != "none" or (allowed and allowed.grant)
         return Personal(
             issuer=principal.issuer,
             subject=principal.subject,
@@ -285,15 +292,8 @@ class Record:
             arguments_digest=_digest(arguments) if arguments is not None else "",
             result=result,
             input_digest=_digest(asked) if asked is not None else "",
-            inputs=self._sealer.seal("inputs", asked).encode() if asked and self._inputs != "none" else None,
+            inputs=self._sealer.seal("inputs", asked).encode() if asked and keep else None,
         )
-
-    def _kept(self, routed: Routed | None, allowed: Allowed | None) -> tuple[bytes | None, bytes | None]:
-        """Arguments and question of a call that was refused before they were made fit for a record."""
-        if routed is None:
-            return None, None
-        recorded = recordable(self._redactors.rules, routed, allowed)
-        return strict.canonical(recorded), question(allowed, recorded) if allowed else None
 
 
 def _digest(value: bytes) -> str:

@@ -181,6 +181,14 @@ def recordable(rules: Rules, routed: Routed, allowed: Allowed | None) -> dict[st
     return rules.record(routed.arguments, asked.mask_arguments, asked.redact)
 
 
+def kept(rules: Rules, routed: Routed | None, allowed: Allowed | None) -> tuple[bytes | None, bytes | None]:
+    """Arguments and question of a call that was refused before they were made fit for a record."""
+    if routed is None:
+        return None, None
+    recorded = recordable(rules, routed, allowed)
+    return canonical(recorded), question(allowed, recorded) if allowed else None
+
+
 def carries_credential(text: bytes, inbound: Inbound) -> bool:
     """Whether a text holds the token of the request, or the signature that makes it one."""
     token = (inbound.headers.get("authorization") or "").rpartition(" ")[2].encode()

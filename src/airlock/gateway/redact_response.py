@@ -1,9 +1,13 @@
 """Stage 7: the answer in the client's shape, less what may not leave, no larger than it may be.
 
 1 the shape of the client's era: whatever leaves is looked at, also what the gateway added for the server
-2 take out what is configured and what policy demands
+2 take out what is configured and what policy demands: where a grant let the call pass that policy was not
+  asked about, whatever it could demand
 3 structured content still fits the schema that the tool declares, or is left out, which is said
-4 no larger than policy and the gateway allow
+4 no larger than policy, leases and the gateway allow
+
+Leases can demand more of an answer than policy did when the call began: they are asked when it is there, and
+for each message of a stream.
 """
 
 from __future__ import annotations
@@ -11,23 +15,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from airlock.core.errors import UpstreamFault
+from airlock.core.errors import Effect, Refused, UpstreamFault
 from airlock.gateway import cap
 from airlock.gateway.answer import server_info
 from airlock.gateway.channels import Cleaner
 from airlock.gateway.fit import Fit
 from airlock.gateway.redact import Redactors
+from airlock.gateway.restrict import Strength, as_configured, withheld
 from airlock.mcp import eras, jsonrpc, results
 from airlock.mcp.jsonrpc import Id
 from airlock.mcp.strict import is_array, is_object
 from airlock.model.call import Redacted, Reply
+from airlock.model.lease import Lease
 from airlock.model.server import Tool
 from airlock.model.upstream import UpstreamAnswer
+from airlock.redaction.detectors import NAMES
 
 WITHHELD = (
     "[The structured content of this result is left out: what was taken out of it leaves a hole that the "
     "tool's output schema does not allow.]"
 )
+
+DROPPED = "[The content of this result is left out: it holds what may not leave at the moment.]"
 
 Notice = Callable[[dict[str, Any]], dict[str, Any]]
 """From the params of a notification to those that may leave."""
@@ -36,17 +45,25 @@ Notice = Callable[[dict[str, Any]], dict[str, Any]]
 class RedactResponse:
     """The stage, and the same for the notifications that come before the answer."""
 
-    def __init__(self, *, redactors: Redactors, fit: Fit) -> None:
+    def __init__(
+        self, *, redactors: Redactors, fit: Fit, strength: Callable[[Redacted], Strength] = as_configured
+    ) -> None:
+        """`strength` says what leases demand of an answer by now."""
         self._redactors = redactors
         self._fit = fit
+        self._strength = strength
 
     def __call__(self, call: Redacted, answer: UpstreamAnswer) -> Reply:
-        """The reply in the client's shape. Raises `Fault` where the result may not or cannot be passed on."""
+        """The reply in the client's shape. Raises `Fault` where the result may not or cannot be passed on,
+        `Refused` where a lease keeps it back."""
         identified = call.allowed.admitted.routed.identified
-        demanded = call.allowed.decision.obligations.max_result_bytes
+        strength = self._strength(call)
+        demanded = _least(call.allowed.decision.obligations.max_result_bytes, strength.max_bytes)
         client, request_id = identified.client, identified.id
         if answer.error is not None:
-            return self._error(call, answer, answer.error, request_id, demanded)
+            return self._error(
+                call, answer, answer.error, id=request_id, demanded=demanded, strength=strength
+            )
         result = answer.result
         if result is None or request_id is None:
             raise UpstreamFault.protocol("neither result nor error")
@@ -58,37 +75,58 @@ class RedactResponse:
             if client.modern
             else results.to_legacy(result, client.version)
         )
-        shaped = self._clean(call, shaped)  # 2, 3
+        before = _taken_out(call)
+        shaped = self._clean(call, shaped, strength)  # 2, 3
+        if _taken_out(call) > before:
+            shaped = _less_still(call, shaped, strength)
         body = cap.bounded(request_id, shaped, demanded)  # 4
         return Reply(body=body, is_error=shaped.get("isError") is True, upstream_bytes=answer.size)
 
     def notices(self, call: Redacted) -> Notice:
-        """For the progress notifications of one call, in their order."""
-        cleaner = self._cleaner(call)
-        return (lambda params: params) if cleaner is None else cleaner.progress()
+        """For the progress notifications of one call, in their order. Where leases come or go meanwhile, a
+        secret that is cut in two by that moment is looked for in each half."""
+        looked: tuple[tuple[str, ...], Notice] | None = None
+
+        def noticed(params: dict[str, Any]) -> dict[str, Any]:
+            nonlocal looked
+            strength = self._strength(call)
+            if looked is None or looked[0] != strength.patterns:
+                cleaner = self._cleaner(call, strength)
+                looked = strength.patterns, (_unchanged if cleaner is None else cleaner.progress())
+            before = _taken_out(call)
+            less = looked[1](params)
+            if strength.mode != "mask" and _taken_out(call) > before:
+                return {key: value for key, value in less.items() if key != "message"}
+            return less
+
+        return noticed
 
     def _error(
         self,
         call: Redacted,
         answer: UpstreamAnswer,
         said: dict[str, Any],
+        *,
         id: Id | None,
         demanded: int | None,
+        strength: Strength,
     ) -> Reply:
         client = call.allowed.admitted.routed.identified.client
         upstream_modern = answer.era in eras.MODERN
         error = results.map_error(said, client_modern=client.modern, upstream_modern=upstream_modern)
-        cleaner = self._cleaner(call)
+        cleaner, before = self._cleaner(call, strength), _taken_out(call)
         if cleaner is not None:
             told = {key: value for key, value in error.items() if key != "code"}
             error = {**error, **cleaner.value(told)}
+        if strength.lease is not None and strength.mode != "mask" and _taken_out(call) > before:
+            raise _kept_back(call, strength.lease)
         body = jsonrpc.error(id, error["code"], error["message"], error.get("data"))
         if not cap.fits(body, demanded):
             raise cap.too_large(demanded)
         return Reply(body=body, is_error=True, upstream_bytes=answer.size)
 
-    def _clean(self, call: Redacted, shaped: dict[str, Any]) -> dict[str, Any]:
-        cleaner = self._cleaner(call)
+    def _clean(self, call: Redacted, shaped: dict[str, Any], strength: Strength) -> dict[str, Any]:
+        cleaner = self._cleaner(call, strength)
         if cleaner is None:
             return shaped
         less = cleaner.result(shaped)
@@ -109,10 +147,41 @@ class RedactResponse:
                 return tried
         return None
 
-    def _cleaner(self, call: Redacted) -> Cleaner | None:
+    def _cleaner(self, call: Redacted, strength: Strength) -> Cleaner | None:
         rules = self._redactors.rules
-        redactor = rules.result(call.allowed.decision.obligations.redact)
+        policy = NAMES if call.allowed.grant else call.allowed.decision.obligations.redact
+        redactor = rules.result((*policy, *strength.patterns))
         return None if redactor is None else Cleaner(rules, redactor, call.found)
+
+
+def _unchanged(params: dict[str, Any]) -> dict[str, Any]:
+    return params
+
+
+def _least(one: int | None, other: int | None) -> int | None:
+    return min((size for size in (one, other) if size is not None), default=None)
+
+
+def _taken_out(call: Redacted) -> int:
+    """How much was taken out of the messages of a call so far."""
+    return sum(call.found.counts.values())
+
+
+def _less_still(call: Redacted, shaped: dict[str, Any], strength: Strength) -> dict[str, Any]:
+    """A result from which something was taken out, as leases let it pass. Raises `Refused` for none."""
+    if strength.lease is None or strength.mode == "mask":
+        return shaped
+    if strength.mode == "block":
+        raise _kept_back(call, strength.lease)
+    call.found.withheld = "structuredContent" in shaped
+    less = {key: value for key, value in shaped.items() if key != "structuredContent"}
+    return {**less, "content": [{"type": "text", "text": DROPPED}], "isError": True}
+
+
+def _kept_back(call: Redacted, lease: Lease) -> Refused:
+    refused = withheld(call, lease)
+    refused.effect = Effect.POSSIBLE
+    return refused
 
 
 def _without_structure(result: dict[str, Any]) -> dict[str, Any]:

@@ -87,9 +87,11 @@ class LocalIssuer:
         scopes: tuple[str, ...] = (),
         ttl: float,
         audience: str = "",
+        signed_in: bool = False,
         now: float,
     ) -> str:
-        """A signed token; `ttl` in seconds, `audience` defaults to `/mcp`. Raises `ValueError`."""
+        """A signed token; `ttl` in seconds, `audience` defaults to `/mcp`. `signed_in`: it says that the
+        subject signed in at this moment. Raises `ValueError`."""
         if not 1 <= ttl <= MAX_TTL:
             raise ValueError("a local token lasts between 1 second and 24 hours")
         meant = audience or resources.resource(self._public_url)
@@ -109,6 +111,8 @@ class LocalIssuer:
             "groups": groups,
             "scope": " ".join(scopes),
         }
+        if signed_in:
+            claims["auth_time"] = int(now)
         msgspec.convert(claims, Claims)  # what we issue is what we accept; its error is a ValueError
         header = {"typ": "at+jwt", "alg": ALGORITHM, "kid": self.kid}
         return serialize_compact(header, msgspec.json.encode(claims), self._key, algorithms=[ALGORITHM])

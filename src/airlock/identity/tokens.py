@@ -129,6 +129,7 @@ class Verifier:
                 self._known.pop(digest, None)
             principal = verified.principal
             refused.about.update(_names(principal.issuer, verified.kid, list(principal.audience)))
+            refused.claimed = principal.subject
             raise
         return verified.principal
 
@@ -152,6 +153,8 @@ class Verifier:
         except Unauthenticated as refused:
             payload = compact.payload
             refused.about.update(_names(payload.get("iss"), compact.header.kid, payload.get("aud")))
+            subject = payload.get("sub")
+            refused.claimed = subject[:SHOWN] if isinstance(subject, str) else ""
             raise
 
     def _trusted(self, compact: jws.Compact, keys: Keys, now: float) -> _Verified:

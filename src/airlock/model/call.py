@@ -104,6 +104,8 @@ class Allowed(msgspec.Struct, frozen=True, kw_only=True):
     """What a record needs of the question; None: all of it."""
     would_deny: str = ""
     """What enforcing would have said first, where the call is only observed."""
+    grant: str = ""
+    """The grant by which it passes although policy answers nothing; empty: policy decided."""
 
 
 class Findings(msgspec.Struct, kw_only=True):

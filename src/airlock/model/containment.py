@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from airlock.core.units import Rate
+from airlock.model.deltas import delta, scopes
 from airlock.model.lattice import LATTICE
-from airlock.model.lease import ANY, RULES, Lease, delta
+from airlock.model.lease import ANY, RULES, Lease
 from airlock.model.network import address, network
+from airlock.model.scoped import Scoped, Valued, ends, tighten
 
 if TYPE_CHECKING:
     from airlock.model.principal import Principal
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
 
 RateKind = Literal["per_token", "per_ip", "per_tenant"]
 
+Leased = tuple[Rate, Lease]
+"""A rate, and the lease that sets it."""
+
 Held = dict[Any, Lease]
 """What is contained, and the lease that contains it longest."""
-
-Limits = list[tuple[Rate, Lease]]
-
 
 MAX_ASKED = 4096
 """Addresses whose networks are remembered: each asks more than once for every request."""
@@ -47,8 +49,14 @@ class Index:
         self.sessions: Held = {}
         self.servers: Held = {}
         self.tools: Held = {}
-        self.rates: dict[tuple[str, str], Limits] = {}
+        self.rates: dict[tuple[str, str], Valued] = {}
         """By setting and tenant; `*`: for every tenant."""
+        self.paces: Scoped | None = None
+        """Rates of single subjects."""
+        self.scoped: dict[str, Scoped] = {}
+        """By setting: what leases set for some calls."""
+        self.frozen: Held = {}
+        """By setting: what nobody may change."""
         self.settings: list[Lease] = []
         """What sets values of the configuration; see `airlock.model.overrides`."""
 
@@ -123,6 +131,26 @@ class Index:
         whatever = _now(self.tools, (server, name, ANY), now)
         return whatever or _now(self.tools, (server, name, tool.digest), now)
 
+    def over(self, setting: str, principal: Principal, tool: Tool, now: float) -> Iterator[tuple[Any, Lease]]:
+        """What leases set for the calls of this tool by a caller, or by who acts for it now."""
+        held = self.scoped.get(setting)
+        if held is None:
+            return
+        for name in (principal.subject, *principal.actor[:1]):
+            facts = (principal.tenant, principal.issuer, name, tool.server, tool.name, tool.sensitivity)
+            yield from held.over(facts, now)
+
+    def pace(self, principal: Principal, name: str, now: float) -> Leased | None:
+        """The tightest rate for this subject in the tenant of a caller, and the lease that sets it."""
+        if self.paces is None:
+            return None
+        facts = (principal.tenant, principal.issuer, name, "", "", "")
+        return _tightest("rate.per_token", self.paces.over(facts, now))
+
+    def freeze(self, setting: str, now: float) -> Lease | None:
+        """What freezes this: `policy.frozen` or `admin.frozen`."""
+        return _now(self.frozen, setting, now)
+
 
 class Leases(msgspec.Struct, frozen=True, kw_only=True):
     """Active containment leases of one state of the store. Times are Unix seconds."""
@@ -134,18 +162,24 @@ class Leases(msgspec.Struct, frozen=True, kw_only=True):
     held: tuple[Lease, ...] = ()
     """The leases themselves."""
 
-    def rate(self, kind: RateKind, tenant: str, now: float) -> Rate | None:
-        """The tightest rate that leases demand of callers of this tenant (empty: not known yet); None where
-        they demand none. It only ever tightens: take the stricter of it and the configured one."""
+    def rate(self, kind: RateKind, tenant: str, now: float) -> Leased | None:
+        """The tightest rate that leases demand of all callers of this tenant (empty: not known yet), and the
+        lease that sets it; None where they demand none. It only ever tightens: take the stricter of it and
+        the configured one."""
         if self.index is None or not self.index.rates:
             return None
-        tightest: Rate | None = None
-        setting = f"rate.{kind}"
-        for scope in (ANY, tenant):
-            for rate, lease in self.index.rates.get((setting, scope), ()):
-                if lease.holds(now):
-                    tightest = rate if tightest is None else LATTICE[setting](tightest, rate)
-        return tightest
+        rates, setting = self.index.rates, f"rate.{kind}"
+        held = (each for scope in (ANY, tenant) for each in rates.get((setting, scope), ()))
+        return _tightest(setting, (each for each in held if each[1].holds(now)))
+
+    def paced(self, principal: Principal, now: float) -> list[tuple[str, Leased]]:
+        """The names of a caller, and of who acts for it now, of which leases demand a rate; with the
+        tightest."""
+        if self.index is None or self.index.paces is None:
+            return []
+        names = (principal.subject, *principal.actor[:1])
+        asked = [(name, self.index.pace(principal, name, now)) for name in names]
+        return [(name, leased) for name, leased in asked if leased is not None]
 
 
 def compiled(leases: Iterable[Lease], *, epoch: int) -> Leases:
@@ -160,6 +194,26 @@ def compiled(leases: Iterable[Lease], *, epoch: int) -> Leases:
 
 
 def _put(index: Index, lease: Lease, setting: str, value: Any) -> None:
+    if setting.startswith("rate.") and lease.selector.subject:
+        index.paces = index.paces or Scoped(setting)
+        for scope in scopes(lease.selector):
+            index.paces.put(scope, value, lease)
+    elif setting.startswith("rate."):
+        held = index.rates.setdefault((setting, lease.selector.tenant or ANY), [])
+        tighten(held, value, lease, LATTICE[setting])
+    elif setting in _SCOPED:
+        scoped = index.scoped.setdefault(setting, Scoped(setting))
+        for scope in scopes(lease.selector):
+            scoped.put(scope, value, lease)
+    elif setting in _SETS:
+        for member in value:
+            _hold(getattr(index, _SETS[setting]), member, lease)
+    else:
+        _put_alone(index, lease, setting, value)
+
+
+def _put_alone(index: Index, lease: Lease, setting: str, value: Any) -> None:
+    """What is no set of names and no value for some calls."""
     if setting == "block.ips":
         for text in value:
             blocked = network(text)
@@ -167,11 +221,8 @@ def _put(index: Index, lease: Lease, setting: str, value: Any) -> None:
             _hold(index.networks.setdefault((blocked.version, blocked.prefixlen), {}), bits, lease)
     elif setting == "server.status":
         _hold(index.servers, lease.selector.server, lease)
-    elif setting.startswith("rate."):
-        index.rates.setdefault((setting, lease.selector.tenant or ANY), []).append((value, lease))
-    elif setting in _SETS:
-        for member in value:
-            _hold(getattr(index, _SETS[setting]), member, lease)
+    elif setting in _FROZEN:
+        _hold(index.frozen, setting, lease)
 
 
 _SETS: Mapping[str, str] = {
@@ -184,14 +235,35 @@ _SETS: Mapping[str, str] = {
 """Where the members of a set are held."""
 
 
+_SCOPED = frozenset(
+    {
+        "deny.overlay",
+        "stepup.max_age",
+        "egress.allow",
+        "egress.max_bytes",
+        "result.max_bytes",
+        "redaction.patterns",
+        "redaction.mode",
+    }
+)
+"""What is set for some calls."""
+
+_FROZEN = frozenset({"policy.frozen", "admin.frozen"})
+
+
+def _tightest(setting: str, found: Iterable[Leased]) -> Leased | None:
+    """Of several rates the one that is their join; None where there is none."""
+    tightest: Leased | None = None
+    for rate, lease in found:
+        if tightest is None or LATTICE[setting](tightest[0], rate) != tightest[0]:
+            tightest = rate, lease
+    return tightest
+
+
 def _hold(held: Held, key: object, lease: Lease) -> None:
     other = held.get(key)
-    if other is None or _end(lease) > _end(other):
+    if other is None or ends(lease) > ends(other):
         held[key] = lease
-
-
-def _end(lease: Lease) -> float:
-    return float("inf") if lease.expires_at is None else lease.expires_at
 
 
 def _now(held: Held, key: object, now: float) -> Lease | None:

@@ -52,3 +52,13 @@ class Health(msgspec.Struct, kw_only=True):
 
 COMPONENTS = ("config", "policy", "audit", "auth", "database", "upstreams", "clock")
 """The final map: every answer of `/ready` has all of them."""
+
+
+ServiceState = Literal["UP", "DEGRADED", "DOWN", ""]
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """How the whole gateway stands, as somebody outside sees it. An empty state: that is not known."""
+
+    state: ServiceState = ""
+    reasons: tuple[str, ...] = ()

@@ -18,7 +18,10 @@ Settings = Mapping[str, Any]
 Join = Callable[[Any, Any], Any]
 
 RISKS = ("low", "medium", "high", "critical")
-"""Risk classes of tools, for `fail_mode`."""
+"""Risk classes of tools: the sensitivity that an operator gave them."""
+
+MODES = ("mask", "drop", "block")
+"""What becomes of a result in which something is found: it loses that, or everything, or is refused."""
 
 
 def _rate(one: Rate, other: Rate) -> Rate:
@@ -65,6 +68,7 @@ LATTICE: Mapping[str, Join] = {
     "quarantine.tools": _union,
     "deny.overlay": _union,
     "stepup.selectors": _union,
+    "stepup.max_age": min,
     "approvals.required": max,
     "egress.allow": _intersection,
     "egress.max_bytes": min,
@@ -73,7 +77,7 @@ LATTICE: Mapping[str, Join] = {
     "session.max_age": min,
     "decision_cache.max_age": min,
     "redaction.patterns": _union,
-    "redaction.mode": _tighter("mask", "drop", "block"),
+    "redaction.mode": _tighter(*MODES),
     "fail_mode": _by_risk,
     "policy.frozen": max,
     "admin.frozen": max,

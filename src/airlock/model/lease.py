@@ -1,4 +1,4 @@
-"""Containment leases: what may be contained, for how long, and which settings that tightens.
+"""Containment leases: what may be contained, and for how long; `airlock.model.deltas` has what it tightens.
 
 A lease is active until it is released or its time is over; the clock is asked on each read, so nobody has to
 be awake for a lease to end. Pure: whoever activates one is in `airlock.store.leases`.
@@ -6,7 +6,7 @@ be awake for a lease to end. Pure: whoever activates one is in `airlock.store.le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -14,10 +14,10 @@ import msgspec
 from airlock.core import units
 from airlock.core.units import Rate
 from airlock.model import fields
-from airlock.model.lattice import Settings
 from airlock.model.network import normalised
 
 HOUR = 3600.0
+WEEK = 7 * 24 * HOUR
 ANY = "*"
 """In the place of a name: whichever."""
 
@@ -30,13 +30,19 @@ Action = Literal[
     "server.disable",
     "tenant.isolate",
     "ratelimit.tighten",
+    "stepup.require",
+    "egress.restrict",
+    "redaction.strengthen",
+    "policy.deny_overlay",
+    "policy.freeze",
+    "admin.freeze",
     "logging.enhance",
     "monitoring.enhance",
     "cache.tune",
     "limits.tune",
 ]
 State = Literal["active", "released", "expired"]
-Origin = Literal["api", "cli", "registry", "config", "system"]
+Origin = Literal["api", "cli", "registry", "config", "system", "detector", "playbook"]
 
 LONGEST_TEXT = 512
 """Characters of a name in a selector, and of a reason: longer ones are a mistake."""
@@ -69,6 +75,19 @@ class Selector(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, fo
     """The server's own name for it."""
     digest: str = ""
     """Of the definition; empty: whatever it is."""
+    risk: str = ""
+    """Sensitivity of a tool: this one or a greater."""
+    max_age: str = ""
+    """How old a login may be."""
+    max_bytes: str = ""
+    result_bytes: str = ""
+    """Bytes of the arguments, and of the result, of one call."""
+    allow: str = ""
+    """Servers that arguments may still be sent to, with commas."""
+    patterns: str = ""
+    """Detectors, with commas."""
+    mode: str = ""
+    """What becomes of a result in which something is found: `mask`, `drop` or `block`."""
     per_token: str = ""
     per_ip: str = ""
     per_tenant: str = ""
@@ -88,8 +107,10 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
     needs: tuple[str, ...] = ()
     takes: tuple[str, ...] = ()
+    some: tuple[str, ...] = ()
+    """Of which it needs one or more."""
     sets: tuple[str, ...] = ()
-    """Values of which it needs one or more."""
+    """Values of the configuration of which it needs one or more."""
 
     @property
     def overrides(self) -> bool:
@@ -103,6 +124,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
 
 
 RATES = ("per_token", "per_ip", "per_tenant")
+SCOPE = ("tenant", "issuer", "subject", "server", "tool", "risk")
+"""Fields that say whose calls of which tools are meant; an empty one: whichever."""
 
 RULES: Mapping[Action, Rule] = {
     "ip.block": Rule(needs=("cidr",)),
@@ -112,7 +135,15 @@ RULES: Mapping[Action, Rule] = {
     "tool.quarantine": Rule(needs=("server", "tool"), takes=("digest",), longest=72 * HOUR),
     "server.disable": Rule(needs=("server",), usual=4 * HOUR, longest=72 * HOUR),
     "tenant.isolate": Rule(needs=("tenant",)),
-    "ratelimit.tighten": Rule(sets=RATES, takes=("tenant",)),
+    "ratelimit.tighten": Rule(sets=RATES, takes=("tenant", "issuer", "subject")),
+    "stepup.require": Rule(some=SCOPE, takes=("max_age",), usual=4 * HOUR, longest=WEEK),
+    "egress.restrict": Rule(some=("max_bytes", "result_bytes", "allow"), takes=SCOPE),
+    "redaction.strengthen": Rule(
+        some=("patterns", "mode"), takes=SCOPE, usual=24 * HOUR, longest=30 * 24 * HOUR
+    ),
+    "policy.deny_overlay": Rule(some=SCOPE, usual=4 * HOUR, longest=WEEK),
+    "policy.freeze": Rule(usual=4 * HOUR, longest=WEEK),
+    "admin.freeze": Rule(usual=4 * HOUR, longest=WEEK),
     "logging.enhance": Rule(sets=("level", "audit_all_requests"), usual=2 * HOUR, longest=8 * HOUR),
     "monitoring.enhance": Rule(needs=("enhanced",), usual=24 * HOUR, longest=72 * HOUR),
     "cache.tune": Rule(sets=("cache_ttl", "cache_size"), alone=True, usual=4 * HOUR),
@@ -162,10 +193,10 @@ def read_selector(action: Action, pairs: Mapping[str, str]) -> Selector:
     Raises `Unfit` `selector_invalid`, or `invalid_ip` for what is no address or network.
     """
     rule = RULES[action]
-    known = (*rule.needs, *rule.sets, *rule.takes)
+    known = (*rule.needs, *rule.some, *rule.sets, *rule.takes)
     for key, value in pairs.items():
         if key not in known:
-            raise _invalid(f"{action} takes {', '.join(known)}, not {key[:64]!r}")
+            raise _invalid(f"{action} takes {', '.join(known) or 'no selector'}, not {key[:64]!r}")
         if not value or len(value) > LONGEST_TEXT or not value.isprintable():
             raise _invalid(f"{key} needs 1 to {LONGEST_TEXT} printable characters")
     for key in rule.needs:
@@ -194,77 +225,29 @@ def read_ttl(action: Action, ttl: float | None) -> float | None:
     return ttl
 
 
-def delta(action: Action, selector: Selector) -> Settings:
-    """The settings that a lease tightens."""
-    return _DELTAS[action](selector)
-
-
 def rate_of(selector: Selector, kind: str) -> Rate | None:
     """The rate of one kind (`per_token`, ...) that a `ratelimit.tighten` sets; None where it sets none."""
     text: str = getattr(selector, kind)
     return units.rate(text) if text else None
 
 
-def _rates(selector: Selector) -> Settings:
-    found = {f"rate.{kind}": rate_of(selector, kind) for kind in RATES}
-    return {setting: rate for setting, rate in found.items() if rate is not None}
-
-
-def _logging(selector: Selector) -> Settings:
-    found: dict[str, object] = {"log.level": selector.level} if selector.level else {}
-    return found | ({"audit_all_requests": True} if selector.audit_all_requests else {})
-
-
-def _closely(selector: Selector) -> Settings:
-    return {"monitoring.enhanced": True}
-
-
-def _none(selector: Selector) -> Settings:
-    """Capacity is no protection: nothing is tightened."""
-    return {}
-
-
-def _off(selector: Selector) -> Settings:
-    return {"server.status": "inactive", "server.cut": "cut"}
-
-
-Delta = Callable[[Selector], Settings]
-
-
-def _one(setting: str, *fields: str) -> Delta:
-    """A set with one member: the named fields of the selector, empty ones as `*`."""
-
-    def made(selector: Selector) -> Settings:
-        values: list[str] = [getattr(selector, field) or ANY for field in fields]
-        return {setting: frozenset((tuple(values) if len(values) > 1 else values[0],))}
-
-    return made
-
-
-_DELTAS: Mapping[Action, Delta] = {
-    "ip.block": _one("block.ips", "cidr"),
-    "subject.suspend": _one("suspend.subjects", "tenant", "issuer", "subject"),
-    "token.revoke": _one("revoke.tokens", "token"),
-    "session.terminate": _one("terminate.sessions", "session"),
-    "tool.quarantine": _one("quarantine.tools", "server", "tool", "digest"),
-    "server.disable": _off,
-    "tenant.isolate": _one("isolate.tenants", "tenant"),
-    "ratelimit.tighten": _rates,
-    "logging.enhance": _logging,
-    "monitoring.enhance": _closely,
-    "cache.tune": _none,
-    "limits.tune": _none,
-}
-
-
 def _complete(action: Action, pairs: Mapping[str, str]) -> Mapping[str, str]:
     """Raises where each value is fine and the whole is not."""
-    sets = RULES[action].sets
-    if sets and not any(key in pairs for key in sets):
-        raise _invalid(f"{action} needs one of {', '.join(sets)}")
-    if action == "ratelimit.tighten" and "tenant" in pairs and "per_ip" in pairs:
-        raise _invalid("per_ip is counted before the tenant is known: leave tenant out")
+    some = RULES[action].some or RULES[action].sets
+    if some and not any(key in pairs for key in some):
+        raise _invalid(f"{action} needs one of {', '.join(some)}")
+    if action == "ratelimit.tighten":
+        _check_rates(pairs)
     return pairs
+
+
+def _check_rates(pairs: Mapping[str, str]) -> None:
+    if "tenant" in pairs and "per_ip" in pairs:
+        raise _invalid("per_ip is counted before the tenant is known: leave tenant out")
+    if "subject" in pairs and ("per_ip" in pairs or "per_tenant" in pairs):
+        raise _invalid("per_ip and per_tenant count more than one subject: leave subject out, or them")
+    if "issuer" in pairs and "subject" not in pairs:
+        raise _invalid("issuer says whose subject is meant: name subject too")
 
 
 def _normal(key: str, value: str) -> str:

@@ -2,7 +2,7 @@
 
 Protection only gets stricter: of the configuration and all leases the strictest counts, so that no later
 wish undoes an earlier one. Capacity has no stricter: one lease at a time holds such a key, within bounds.
-A lease for one tenant is no value of the configuration and is left to the limits.
+A lease for one tenant or subject is no value of the configuration and is left to the limits.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def held(name: str, leases: Iterable[Lease], now: float) -> tuple[Lease, ...]:
         lease
         for lease in leases
         if lease.action == key.action
-        and not lease.selector.tenant
+        and not (lease.selector.tenant or lease.selector.subject)
         and getattr(lease.selector, key.field)
         and lease.holds(now)
     )

@@ -8,6 +8,18 @@ from functools import cached_property
 import msgspec
 
 
+def one_person(one: str, other: str) -> bool:
+    """Whether `issuer|subject` and another such name may be one person: the subject counts, whoever vouches
+    for it and however it is spelled. In doubt they are."""
+    here, there = f"|{one.casefold()}", f"|{other.casefold()}"
+    return here.endswith(_subject(there)) or there.endswith(_subject(here))
+
+
+def _subject(name: str) -> str:
+    issuer, bar, subject = name.removeprefix("|").partition("|")
+    return f"|{subject if bar else issuer}"
+
+
 class Principal(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """The verified identity of a caller."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airlock.model.containment import Leases
+from airlock.model.grant import Grants
 from airlock.model.server import Registry
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     registry: Registry
     policy_revision: str
     leases: Leases = Leases()
+    grants: Grants = Grants()
     keys: Keys = Keys()
     revocations: Revocations = Revocations()
 

@@ -14,6 +14,9 @@ PINS = "pins"
 REVOCATIONS = "revocations"
 SESSIONS = "sessions"
 LEASES = "leases"
+INCIDENTS = "incidents"
+OUTBOX = "outbox"
+GRANTS = "grants"
 
 
 def versions(connection: Connection) -> dict[str, int]:

@@ -14,9 +14,9 @@ import msgspec
 from sqlalchemy import Select, select, update
 
 from airlock.model.lease import Lease
-from airlock.store import leases as lease_store
 from airlock.store.changes import LEASES
 from airlock.store.database import Store
+from airlock.store.lease_rows import plain
 from airlock.store.schema import lease_events, leases
 
 AT_ONCE = 256
@@ -53,7 +53,7 @@ def record(store: Store, write: Callable[[Sequence[LeaseEvent]], Sequence[Place]
         rows = change.connection.execute(waiting).all()
         ids = {row.lease_id for row in rows}
         found = change.connection.execute(select(leases).where(leases.c.id.in_(ids)))
-        known = {row.id: lease_store.plain(row) for row in found}
+        known = {row.id: plain(row) for row in found}
         events = [
             LeaseEvent(
                 event=row.event,

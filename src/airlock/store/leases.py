@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, Select, insert, select, update
+from sqlalchemy import Select, insert, select, update
 
 from airlock.core import ids
 from airlock.core.clock import rfc3339
@@ -30,12 +30,11 @@ from airlock.model.lease import (
 )
 from airlock.store.changes import LEASES, Change, versions
 from airlock.store.database import Store
+from airlock.store.lease_rows import row_of, standing
 from airlock.store.schema import lease_events, lease_keys, leases
 
 LONGEST_KEY = 128
 """Characters of an idempotency key."""
-
-_selector = msgspec.json.Decoder(Selector).decode
 
 
 class Activated(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,25 +58,29 @@ def activate(
     now: float,
     idempotency_key: str = "",
     incident: str = "",
+    for_good: bool = False,
 ) -> Activated:
     """Give a lease. It is durable and in force when this returns; who enforces it, `replicas.receipt` says.
 
     In a `Change` it holds when that commits, with whatever else is given there.
 
-    `ttl` in seconds, None for the usual one of the action; `now` Unix seconds. Raises `Unfit`:
-    `duration_too_long`, `duration_invalid`, `reason_invalid`, `idempotency_key_invalid`, `setting_held`
-    where another lease holds what only one can, and where the idempotency key is known,
+    `ttl` in seconds, None for the usual one of the action; `now` Unix seconds. `for_good`: it ends by a
+    release only, as the state of a server does. Raises `Unfit`: `duration_too_long`, `duration_invalid`,
+    `reason_invalid`, `idempotency_key_invalid`, `setting_held` where another lease holds what only one can,
+    `admin_frozen` for capacity while administration is frozen, and where the idempotency key is known,
     `idempotency_conflict` if it was used for something else, `lease_ended` if its lease is over.
     """
-    seconds = read_ttl(action, ttl)
+    seconds = None if for_good else read_ttl(action, ttl)
     _check_texts(reason, idempotency_key)
-    longest = RULES[action].longest
+    longest = None if for_good else RULES[action].longest
     asked = _digest(action, selector, ttl, incident)
     with _change(where) as change:
         if idempotency_key:
             before = _known(change, actor, idempotency_key, asked, now)
             if before is not None:
                 return Activated(lease=before, epoch=before.epoch, repeated=True)
+        if RULES[action].alone:
+            thawed(change, now)
         for holder in holders(change, action=action, selector=selector, now=now):
             end = "for good" if holder.expires_at is None else f"until {rfc3339(holder.expires_at)}"
             raise Unfit("setting_held", f"Lease {holder.id} holds this setting {end}: release it first.")
@@ -95,7 +98,7 @@ def activate(
             max_until=None if longest is None else now + longest,
             epoch=_raise_epoch(change),
         )
-        change.connection.execute(insert(leases).values(**_row(lease)))
+        change.connection.execute(insert(leases).values(**row_of(lease)))
         if idempotency_key:
             used = {"actor": actor, "key": idempotency_key, "lease_id": lease.id, "digest": asked}
             change.connection.execute(insert(lease_keys).values(**used))
@@ -108,24 +111,35 @@ def holders(change: Change, *, action: Action, selector: Selector, now: float) -
     rule = RULES[action]
     if not rule.alone:
         return []
-    this = (leases.c.action == action) & (leases.c.state == "active")
-    found = [_lease(row, now) for row in change.connection.execute(select(leases).where(this))]
     return [
         lease
-        for lease in found
-        if lease.state == "active"
-        and any(getattr(lease.selector, field) and getattr(selector, field) for field in rule.sets)
+        for lease in in_force(change, action=action, now=now)
+        if any(getattr(lease.selector, field) and getattr(selector, field) for field in rule.sets)
     ]
 
 
-def extend(store: Store, *, id: str, ttl: float, actor: str, reason: str, now: float) -> Activated:
+def in_force(change: Change, *, action: Action, now: float) -> list[Lease]:
+    """The leases of one action that hold now, as a transaction sees them."""
+    this = (leases.c.action == action) & (leases.c.state == "active")
+    found = [standing(row, now) for row in change.connection.execute(select(leases).where(this))]
+    return [lease for lease in found if lease.state == "active"]
+
+
+def thawed(change: Change, now: float) -> None:
+    """Raise `Unfit` `admin_frozen` while a lease freezes administration."""
+    for lease in in_force(change, action="admin.freeze", now=now):
+        text = f"Lease {lease.id} freezes administration: what loosens waits until it is released."
+        raise Unfit("admin_frozen", text)
+
+
+def extend(where: Store | Change, *, id: str, ttl: float, actor: str, reason: str, now: float) -> Activated:
     """Let a lease last `ttl` seconds from now on, at least as long as before.
 
     Raises `Unfit`: `lease_unknown`, `lease_ended`, `irreversible`, `duration_too_long` beyond its
     `max_until`, `duration_invalid`, `reason_invalid`.
     """
     _check_texts(reason, "")
-    with store.change(LEASES) as change:
+    with _change(where) as change:
         lease = _in_force(change, id, now)
         if lease.expires_at is None or lease.max_until is None:
             raise Unfit("irreversible", "This lease has no end: there is nothing to extend.")
@@ -144,18 +158,21 @@ def extend(store: Store, *, id: str, ttl: float, actor: str, reason: str, now: f
 def release(where: Store | Change, *, id: str, actor: str, reason: str, now: float) -> Activated:
     """End a lease before its time; what the others demand still holds. In a `Change`, when that commits.
 
-    Raises `Unfit`: `lease_unknown`, `lease_ended`, `irreversible`, `reason_invalid`.
+    Raises `Unfit`: `lease_unknown`, `lease_ended`, `irreversible`, `reason_invalid`, `admin_frozen` while
+    administration is frozen and this lease is not what freezes it.
     """
     _check_texts(reason, "")
     with _change(where) as change:
         lease = _in_force(change, id, now)
+        if lease.action != "admin.freeze":
+            thawed(change, now)
         if RULES[lease.action].longest is None:
             raise Unfit("irreversible", f"{lease.action} cannot be taken back.")
         ended = msgspec.structs.replace(
             lease, state="released", ended_at=now, ended_by=actor, end_reason=reason
         )
         epoch = _raise_epoch(change)
-        change.connection.execute(update(leases).where(leases.c.id == id).values(**_row(ended)))
+        change.connection.execute(update(leases).where(leases.c.id == id).values(**row_of(ended)))
         _happened(change, ended, "lease_released", actor=actor, reason=reason, at=now, epoch=epoch)
     return Activated(lease=ended, epoch=epoch)
 
@@ -164,7 +181,7 @@ def get(store: Store, *, id: str, now: float) -> Lease | None:
     """One lease as it stands at this time; None where there is none of this id."""
     with store.read() as connection:
         row = connection.execute(select(leases).where(leases.c.id == id)).first()
-    return None if row is None else _lease(row, now)
+    return None if row is None else standing(row, now)
 
 
 def listing(
@@ -177,7 +194,7 @@ def listing(
     if action is not None:
         query = query.where(leases.c.action == action)
     with store.read() as connection:
-        found = [_lease(row, now) for row in connection.execute(query)]
+        found = [standing(row, now) for row in connection.execute(query)]
     return found if include_ended else [lease for lease in found if lease.state == "active"]
 
 
@@ -186,7 +203,7 @@ def load(store: Store, *, now: float) -> Leases:
     with store.read() as connection:
         epoch = versions(connection)[LEASES]
         rows = connection.execute(select(leases).where(leases.c.state == "active"))
-        return compiled((_lease(row, now) for row in rows), epoch=epoch)
+        return compiled((standing(row, now) for row in rows), epoch=epoch)
 
 
 def recorded(store: Store, *, id: str, epoch: int) -> int | None:
@@ -204,10 +221,10 @@ def expire(store: Store, *, now: float) -> int:
         if connection.execute(select(leases.c.id).where(over).limit(1)).first() is None:
             return 0
     with store.change(LEASES) as change:
-        ended = [_lease(row, now) for row in change.connection.execute(select(leases).where(over))]
+        ended = [standing(row, now) for row in change.connection.execute(select(leases).where(over))]
         epoch = _raise_epoch(change) if ended else 0
         for lease in ended:
-            change.connection.execute(update(leases).where(leases.c.id == lease.id).values(**_row(lease)))
+            change.connection.execute(update(leases).where(leases.c.id == lease.id).values(**row_of(lease)))
             at = lease.ended_at or now
             _happened(change, lease, "lease_expired", actor="", reason=lease.end_reason, at=at, epoch=epoch)
     return len(ended)
@@ -233,7 +250,7 @@ def _known(change: Change, actor: str, key: str, asked: str, now: float) -> Leas
     if used.digest != asked:
         raise Unfit("idempotency_conflict", "This idempotency key was used for something else.")
     row = change.connection.execute(select(leases).where(leases.c.id == used.lease_id)).one()
-    lease = _lease(row, now)
+    lease = standing(row, now)
     if lease.state != "active":
         raise Unfit("lease_ended", f"The lease of this idempotency key is {lease.state}: take another key.")
     return lease
@@ -243,7 +260,7 @@ def _in_force(change: Change, id: str, now: float) -> Lease:
     row = change.connection.execute(select(leases).where(leases.c.id == id)).first()
     if row is None:
         raise Unfit("lease_unknown", "There is no lease of this id.")
-    lease = _lease(row, now)
+    lease = standing(row, now)
     if lease.state != "active":
         raise Unfit("lease_ended", f"This lease is {lease.state}.")
     return lease
@@ -259,27 +276,6 @@ def _happened(
 ) -> None:
     row = {"lease_id": lease.id, "event": event, "at": at, "actor": actor, "reason": reason, "epoch": epoch}
     change.connection.execute(insert(lease_events).values(**row))
-
-
-def _row(lease: Lease) -> dict[str, Any]:
-    row = {field: getattr(lease, field) for field in lease.__struct_fields__}
-    return row | {"selector": msgspec.json.encode(lease.selector).decode()}
-
-
-def plain(row: Row[Any]) -> Lease:
-    """The lease as it was last written."""
-    values: dict[str, Any] = dict(zip(leases.c.keys(), row, strict=True))
-    values["selector"] = _selector(row.selector)
-    return Lease(**values)
-
-
-def _lease(row: Row[Any], now: float) -> Lease:
-    """The lease as it stands now: its time may be over although nobody has noted it."""
-    lease = plain(row)
-    if lease.state == "active" and not lease.holds(now):
-        over = lease.expires_at
-        return msgspec.structs.replace(lease, state="expired", ended_at=over, end_reason="its time was over")
-    return lease
 
 
 def _check_texts(reason: str, key: str) -> None:

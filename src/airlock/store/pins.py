@@ -7,12 +7,14 @@ changes nothing. At most one digest per tool is pinned, which the table itself e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select, update
 
+from airlock.model.entry import Event
+from airlock.store import outbox
 from airlock.store.changes import PINS, Change
 from airlock.store.database import Store
 from airlock.store.schema import approvals, pins
@@ -21,6 +23,9 @@ State = Literal["pinned", "changed"]
 
 MAX_TOOLS = 10_000
 """Tools remembered per server and tenant. More are refused unseen: a server must not fill the disk."""
+
+NAMED_MOST = 20
+"""Tools named in the row of an intake."""
 
 MAX_WAITING = 8
 """Changed definitions kept per tool, the newest ones, for the same reason."""
@@ -222,6 +227,7 @@ def _record(
 ) -> dict[tuple[str, str], str]:
     known = _known(change.connection, server, tenant)
     names = {name for name, _ in known}
+    met = bool(names)
     new: list[dict[str, str | float]] = []
     for name, (digest, definition) in tools.items():
         if (name, digest) in known or (name not in names and len(names) >= MAX_TOOLS):
@@ -243,8 +249,38 @@ def _record(
         known[name, digest] = str(row["state"])
         change.announce()
     if new:
+        taken_in = [str(row["tool"]) for row in new]
+        twice = _elsewhere(change.connection, server, tenant, taken_in)
         change.connection.execute(insert(pins), new)
+        if met or twice:
+            outbox.leave(change.connection, _intake(server, tenant, taken_in if met else [], twice), at=now)
     return known
+
+
+def _elsewhere(connection: Connection, server: str, tenant: str, tools: Sequence[str]) -> list[str]:
+    """Of these names those that a server of the same tenant, or of all, has too."""
+    query = select(pins.c.tool).where(
+        pins.c.server != server, pins.c.state != "replaced", pins.c.tenant.in_({"", tenant})
+    )
+    return sorted(set(tools) & set(connection.scalars(query)))
+
+
+def _intake(server: str, tenant: str, new: Sequence[str], twice: Sequence[str]) -> Event:
+    """The row for tools that a known server did not have before, and for names that exist twice: one for all,
+    because a server decides how many there are."""
+    tools = list(dict.fromkeys((*new, *twice)))
+    only = tools[0] if len(tools) == 1 else ""
+    return Event(
+        event_type="system",
+        action="tool_intake",
+        resource=f"mcp://{server}/{only}" if only else f"mcp://{server}",
+        server_id=server,
+        tool_name=only,
+        tenant=tenant,
+        reason="tool_unknown" if new else "name_collision",
+        severity="HIGH",
+        metadata={"tools": tools[:NAMED_MOST], "new": len(new), "collides": len(twice)},
+    )
 
 
 def _add(connection: Connection, **row: str | float) -> None:

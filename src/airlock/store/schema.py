@@ -179,3 +179,193 @@ client until `expires_at`. `live`: tokens are issued until `ends_at`. `code` and
 
 login_code = Index("login_grants_code", login_grants.c.code, unique=True)
 login_end = Index("login_grants_end", login_grants.c.ends_at)
+
+audit_outbox = Table(
+    "audit_outbox",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("event", Text, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("chain_uid", Text),
+    Column("seq", BigInteger),
+)
+"""Rows for the audit log that a process without a chain left in its transaction: `model.entry.Event` as JSON.
+A worker writes each, and notes where it stands; absent until then."""
+
+audit_outbox_waiting = Index(
+    "audit_outbox_waiting",
+    audit_outbox.c.n,
+    sqlite_where=text("seq IS NULL"),
+    postgresql_where=text("seq IS NULL"),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("opened_at", Float(53), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""`model.incident.Incident` as JSON, with what lists ask for beside it."""
+
+incidents_by_status = Index("incidents_by_status", incidents.c.status)
+
+incident_events = Table(
+    "incident_events",
+    metadata,
+    Column("incident", Text, primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("once", Text),
+    Column("digest", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("outbox", Integer, nullable=False),
+)
+"""Timelines: `model.incident.IncidentEvent` as JSON. `outbox`: its row for the audit log. `once`: a key that
+one event of the incident may have."""
+
+incident_events_once = Index(
+    "incident_events_once", incident_events.c.incident, incident_events.c.once, unique=True
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("last_seen", Float(53), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""`model.incident.Alert` as JSON."""
+
+alerts_by_fingerprint = Index("alerts_by_fingerprint", alerts.c.fingerprint)
+alerts_by_incident = Index("alerts_by_incident", alerts.c.incident)
+alerts_by_rule = Index("alerts_by_rule", alerts.c.rule, alerts.c.last_seen)
+
+rule_settings = Table(
+    "rule_settings",
+    metadata,
+    Column("rule", Text, primary_key=True),
+    Column("tenant", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+)
+"""What operators changed of a detection rule: mode and thresholds, as JSON. `tenant` empty: everywhere."""
+
+cursors = Table(
+    "cursors",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("document", Text, nullable=False),
+)
+"""Where a reader of a stream stands, as JSON."""
+
+proposals = Table(
+    "proposals",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""Actions that wait for people, and what became of them; `model.proposal.Proposal` as JSON."""
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("expires_at", Float(53), nullable=False),
+    Column("ended_at", Float(53)),
+    Column("document", Text, nullable=False),
+)
+"""Loosening grants: fail-open and its kin. One in force per scope."""
+
+debts = Table(
+    "debts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("grant_id", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""Calls that a grant let through: each is judged again before the incident can be resolved."""
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("incident", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("due_at", Float(53), nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""Notices and pages: drafted, waiting for approval, queued, sent, failed; `model.message.Message` as JSON."""
+
+messages_by_state = Index("messages_by_state", messages.c.state, messages.c.due_at)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("playbook", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("started_at", Float(53), nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""Runs of playbooks."""
+
+run_steps = Table(
+    "run_steps",
+    metadata,
+    Column("run", Text, primary_key=True),
+    Column("step", Text, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("outbox", Integer, nullable=False),
+)
+"""The journal of a run: a step is `started` in the audit log before its effect, and has its result after."""
+
+bundles = Table(
+    "bundles",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("incident", Text, nullable=False),
+    Column("created_at", Float(53), nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""Evidence bundles: where each is, its digest, whether it is sealed."""
+
+drills = Table(
+    "drills",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("ran_at", Float(53), nullable=False),
+    Column("document", Text, nullable=False),
+)
+"""Results of drills, by the rule or playbook that was proved."""
+
+api_keys_used = Table(
+    "api_keys_used",
+    metadata,
+    Column("actor", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("digest", Text, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("body", Text, nullable=False),
+)
+"""Idempotency keys of the management API: who asks again with one gets the answer of the first time."""

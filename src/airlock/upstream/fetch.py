@@ -77,10 +77,14 @@ class Fetch:
         self, url: str, form: Mapping[str, str], headers: Mapping[str, str] | None = None
     ) -> Fetched:
         """POST a form; a redirect is an answer like any other. Raises as `get`."""
-        deadline = self._clock.monotonic() + TOTAL
         fields = {"Content-Type": "application/x-www-form-urlencoded", **(headers or {})}
-        body = urlencode(form).encode("ascii")
-        download = await self._exchange("POST", _endpoint(url), body, fields, deadline)
+        return await self.send(url, urlencode(form).encode("ascii"), fields)
+
+    async def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Fetched:
+        """POST a body of the type that `headers` name; a redirect is an answer like any other. Raises as
+        `get`."""
+        deadline = self._clock.monotonic() + TOTAL
+        download = await self._exchange("POST", _endpoint(url), body, headers, deadline)
         return Fetched(url=url, status=download.status, body=download.content)
 
     async def _exchange(

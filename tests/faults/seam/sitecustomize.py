@@ -150,7 +150,7 @@ def channel(module: ModuleType) -> None:
                 message = await original(self)
                 if message is None:
                     return None
-                if message.get("op") == "start":
+                if message.get("op") == "start" and "slot" in message:  # to a worker
                     Ears.slot = str(message["slot"])
                 while Ears.deaf():  # noqa: ASYNC110 - what it waits for is a file
                     await asyncio.sleep(0.02)

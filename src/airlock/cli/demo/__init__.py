@@ -1,4 +1,4 @@
-"""`airlock demo`: the whole story once, on real servers and a real gateway, each step held against facts.
+"""`airlock demo`: whole stories, on real servers and a real gateway, each step held against facts.
 
 Everything lives in a temporary folder and on free ports of 127.0.0.1; processes and files are gone
 afterwards, however it ends. The MCP SDK is needed here and nowhere else in the product.
@@ -8,17 +8,23 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+Name = Literal["day", "incident"]
+
 
 def demo(
+    story: Annotated[
+        Name,
+        typer.Argument(help="`day`: how calls are governed. `incident`: an attack, until it is reviewed."),
+    ] = "day",
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per step.")] = False,
     keep: Annotated[bool, typer.Option(help="Keep the folder: configuration, log, keys.")] = False,
 ) -> None:
-    """Play the whole story once: allowed, denied, tampered with, proven.
+    """Play a story once: allowed, denied, tampered with, proven; or attacked, contained, resolved, reviewed.
 
     Exit code 0: every step was true; 1: a step was not; 2: could not run.
     """
@@ -29,6 +35,10 @@ def demo(
             err=True,
         )
         raise typer.Exit(2)
-    from airlock.cli.demo.play import play
+    from airlock.cli.demo.play import DAY, play
 
-    raise typer.Exit(play(as_json=as_json, keep=keep))
+    if story == "day":
+        raise typer.Exit(play(DAY, as_json=as_json, keep=keep))
+    from airlock.cli.demo.response.story import INCIDENT
+
+    raise typer.Exit(play(INCIDENT, as_json=as_json, keep=keep))

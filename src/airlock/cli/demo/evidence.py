@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
@@ -120,14 +120,17 @@ class Evidence:
         path = self._site.calls
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    async def airlock(self, *arguments: str, here: bool = True) -> Said:
-        """One of Airlock's own commands, on this gateway's configuration."""
+    async def airlock(
+        self, *arguments: str, here: bool = True, variables: Mapping[str, str] | None = None
+    ) -> Said:
+        """One of Airlock's own commands, on this gateway's configuration, with further `variables` of the
+        environment."""
         place = ("--config", str(self._site.config)) if here else ()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "airlock.cli", *arguments, *place),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=self._site.environment(),
+            env={**self._site.environment(), **(variables or {})},
         )
         try:
             out, err = await process.communicate()

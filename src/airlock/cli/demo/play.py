@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import sqlite3
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar, cast
 
 import httpx2
+import msgspec
 import typer
 from mcp import MCPError
 
@@ -28,9 +29,10 @@ UNUSABLE = 2
 ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that end the demo in order."""
 
-Step = Callable[[Stage], Awaitable[None]]
+Place = TypeVar("Place", bound=Site)
+Actors = TypeVar("Actors", bound=Stage)
 
-STEPS: tuple[tuple[str, Step, str], ...] = (
+STEPS: tuple[tuple[str, Callable[[Stage], Awaitable[None]], str], ...] = (
     ("An agent sees only its own tools", story.lists, "A tool list is cut to the caller's role and tenant."),
     ("An allowed call", story.allowed, "What policy allows reaches its server, over HTTP and over stdio."),
     ("A call that policy denies", story.denied, "What policy denies does not happen, and says why."),
@@ -48,15 +50,40 @@ FAILURES = (
 """How a step ends that was not true: by its own check, or because it could not even be looked at."""
 
 
-def play(*, as_json: bool, keep: bool) -> int:
+class Story(msgspec.Struct, Generic[Place, Actors], frozen=True, kw_only=True):
+    """What is played: where, with what at hand, and in which steps."""
+
+    site: Callable[[bool], Place]
+    """Takes whether the folder is to be kept."""
+    stage: Callable[[Place, Transcript], Actors]
+    opening: Sequence[Line]
+    """What there is beside the gateway."""
+    steps: Sequence[tuple[str, Callable[[Actors], Awaitable[None]], str]]
+    """Title, step, and what it proves."""
+
+
+DAY = Story(
+    site=lambda keep: Site(keep=keep),
+    stage=Stage,
+    opening=(
+        Line("notes", "an MCP server over stdio, for acme only"),
+        Line("catalogue", "an MCP server over HTTP, for every tenant"),
+        Line("policy", "roles with patterns of tools, tenants, a limit on discounts"),
+    ),
+    steps=STEPS,
+)
+"""`airlock demo`."""
+
+
+def play(story: Story[Place, Actors], *, as_json: bool, keep: bool) -> int:
     """The exit status. Whatever happens, the processes are ended and the folder is removed."""
     transcript: Transcript = Encoded() if as_json else Printed()
     for number in ENDINGS:
         signal.signal(number, signal.default_int_handler)
-    site = Site(keep=keep)
+    site = story.site(keep)
     try:
         site.open()
-        code, proven, not_proven = asyncio.run(_played(site, transcript))
+        code, proven, not_proven = asyncio.run(_played(story, site, transcript))
     except Unable as unable:
         typer.echo(f"airlock demo: {unable}", err=True)
         return UNUSABLE
@@ -78,20 +105,16 @@ def _undisturbed(close: Callable[[], None]) -> None:
     close()
 
 
-async def _played(site: Site, transcript: Transcript) -> tuple[int, list[str], list[str]]:
+async def _played(
+    story: Story[Place, Actors], site: Place, transcript: Transcript
+) -> tuple[int, list[str], list[str]]:
     """All steps, up to the first that is not true."""
     await _serving(site)
-    stage = Stage(site, transcript)
-    transcript.opens(
-        [
-            Line("gateway", f"two workers on {site.url}/mcp, in {site.folder}"),
-            Line("notes", "an MCP server over stdio, for acme only"),
-            Line("catalogue", "an MCP server over HTTP, for every tenant"),
-            Line("policy", "roles with patterns of tools, tenants, a limit on discounts"),
-        ]
-    )
+    stage = story.stage(site, transcript)
+    gateway = Line("gateway", f"two workers on {site.url}/mcp, in {site.folder}")
+    transcript.opens([gateway, *story.opening])
     proven: list[str] = []
-    for number, (title, step, proof) in enumerate(STEPS, 1):
+    for number, (title, step, proof) in enumerate(story.steps, 1):
         stage.begins(number, title)
         if not await _true(stage, step, transcript):
             return 1, proven, []
@@ -99,7 +122,7 @@ async def _played(site: Site, transcript: Transcript) -> tuple[int, list[str], l
     return 0, proven, stage.not_proven
 
 
-async def _true(stage: Stage, step: Step, transcript: Transcript) -> bool:
+async def _true(stage: Actors, step: Callable[[Actors], Awaitable[None]], transcript: Transcript) -> bool:
     """Play one step."""
     began, outcome = SYSTEM.monotonic(), stage.step
     try:

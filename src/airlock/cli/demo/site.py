@@ -41,6 +41,9 @@ class Unable(Exception):
 class Site:
     """One folder and the processes on it."""
 
+    over_http, over_stdio = "catalogue.py", "notes.py"
+    """Programs of the servers behind the gateway."""
+
     def __init__(self, *, keep: bool) -> None:
         self.keep = keep
         self.folder = Path(tempfile.mkdtemp(prefix="airlock-demo-"))
@@ -56,19 +59,24 @@ class Site:
         self._catalogue: subprocess.Popen[bytes] | None = None
 
     def open(self) -> None:
-        """Start the catalogue, write the configuration, start the gateway. Raises `Unable`."""
-        command, variables = notes_command()
+        """Start the server over HTTP, write the configuration, start the gateway. Raises `Unable`."""
+        command, variables = stdio_command(self.over_stdio)
         with closing(socket.create_server(("127.0.0.1", 0))) as listener:
             place = f"http://127.0.0.1:{listener.getsockname()[1]}/mcp"
-            program = str(HERE / "servers" / "catalogue.py")
+            program = str(HERE / "servers" / self.over_http)
             self._catalogue = self._start(
                 [program, str(listener.fileno()), str(self.folder)],
-                log=self.folder / "catalogue.log",
+                log=self.folder / "server.log",
                 pass_fds=(listener.fileno(),),
             )
-        settings = configuration(self.port, self.url, catalogue=place, notes=command, variables=variables)
+        settings = self.settings(place, command, variables)
         self.config.write_text(yaml.safe_dump(settings, sort_keys=False))
         self.gateway = self._start(["-m", "airlock.cli", "serve", "--config", str(self.config)], log=self.log)
+
+    def settings(self, place: str, command: list[str], variables: Mapping[str, str]) -> dict[str, Any]:
+        """What stands in `airlock.yaml`: `place` of the server over HTTP, command and environment of the
+        one over stdio."""
+        return configuration(self.port, self.url, catalogue=place, notes=command, variables=variables)
 
     def close(self) -> None:
         """Nothing runs and nothing lies around afterwards."""
@@ -140,6 +148,7 @@ def configuration(
         "server": {"port": port, "public_url": url, "workers": WORKERS, "drain": "3s"},
         "policy": {"path": str(HERE / "policy")},
         "rate_limiting": {"per_token": "6000/min", "burst": 1000, "per_ip": "60000/min"},
+        "incident": {"auto_contain": []},  # its callers ask again and again
         "servers": [
             {
                 "name": "notes",
@@ -163,13 +172,13 @@ def configuration(
     }
 
 
-def notes_command() -> tuple[list[str], dict[str, str]]:
-    """The command of the stdio server and its environment, in which nothing of ours is left.
+def stdio_command(name: str) -> tuple[list[str], dict[str, str]]:
+    """The command of a stdio server and its environment, in which nothing of ours is left.
 
     Under root it runs as a user of its own, which must be able to read interpreter, packages and program.
     Raises `Unable` where it is not.
     """
-    program, interpreter = HERE / "servers" / "notes.py", Path(sys.executable)
+    program, interpreter = HERE / "servers" / name, Path(sys.executable)
     spec = importlib.util.find_spec("mcp")
     if spec is None or spec.origin is None:
         raise Unable("the official MCP SDK is not installed")

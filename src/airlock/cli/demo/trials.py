@@ -16,6 +16,7 @@ from airlock.core.clock import SYSTEM
 SETTLED = 1.0
 """Seconds within which every worker knows what one has seen."""
 
+PRICED = "mcp://catalogue/price"
 PRICE = agent.message("catalogue__price", item="desk")
 
 
@@ -55,9 +56,9 @@ async def changed(stage: Stage) -> None:
     stage.tell("operator", "airlock server approve catalogue price --by olga")
     stage.check("the approval is taken", expected=(0, ""), seen=(said.exit, said.err))
     stage.check("the call passes again", expected=True, seen=await _served_again(stage))
-    rows = await stage.evidence.rows("approval")
+    await stage.evidence.rows("approval", resource=PRICED)
     await asyncio.sleep(SETTLED)  # both workers have looked by then: a second row would be there
-    rows = await stage.evidence.rows("approval")
+    rows = await stage.evidence.rows("approval", resource=PRICED)
     for row in rows:
         stage.tell("log", row)
     stage.check(

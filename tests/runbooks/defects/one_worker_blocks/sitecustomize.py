@@ -18,7 +18,7 @@ def channel(module: ModuleType) -> None:
     def make(original: Any) -> Any:
         async def receive(self: Any) -> Any:
             message = await original(self)
-            if message is not None and message.get("op") == "start":
+            if message is not None and message.get("op") == "start" and "slot" in message:
                 SLOT.append(message["slot"])
             return message
 

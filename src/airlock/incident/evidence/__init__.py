@@ -1,0 +1,1 @@
+"""Evidence of an incident: a bag that anybody can check without this program."""
