@@ -18,7 +18,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Groups by fault, in the order in which the faults come up; everything else stays where it is."""
     places = [place for place, item in enumerate(items) if fault_of(item)]
     scenes = [fault_of(items[place]) for place in places]
-    quiet = sorted({each for each in scenes if each.split()[0] in QUIET}, key=lambda each: each.split()[0])
+    quiet = sorted({each for each in scenes if each.split()[0] in QUIET})
     order = list(dict.fromkeys([*quiet, *scenes]))
     grouped = sorted((items[place] for place in places), key=lambda item: order.index(fault_of(item)))
     for place, item in zip(places, grouped, strict=True):

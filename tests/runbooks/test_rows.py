@@ -51,6 +51,7 @@ def scene(
     [(check.scene, check) for check in CHECKS],
     indirect=["scene"],
     ids=[c.id for c in CHECKS],
+    scope="module",
 )
 def test_row(
     check: Check, scene: tuple[Stack, Facts], tmp_path: Path, record_property: Callable[[str, object], None]
