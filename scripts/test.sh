@@ -18,10 +18,11 @@ folder=$(mktemp -d)
 chmod 755 "$folder"
 trap 'rm -rf "$folder"' EXIT
 
-# Two processes, because many tests wait for real servers; one file stays in one, so that its gateway starts once.
+# Three processes on two cores, because many tests wait for real servers; one file stays in one, so that its
+# gateway starts once.
 # The order is shuffled by the day, so that what failed can be run again in the order in which it failed.
 # The checks of the runbooks are tests like others; that they find seeded defects is shown by `make runbooks`.
-coverage run -m pytest -n 2 --dist loadfile --randomly-seed="$(date -u +%Y%m%d)" \
+coverage run -m pytest -n 3 --dist loadfile --randomly-seed="$(date -u +%Y%m%d)" \
   --ignore tests/runbooks/test_defects.py --basetemp="$folder/first" "$@"
 status=$?
 if [ "$status" -eq 1 ]; then

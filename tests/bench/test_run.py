@@ -33,5 +33,7 @@ def test_a_short_run_measures_everything_and_writes_it_down(tmp_path: Path) -> N
     assert document.open_loop.calls > 0
     assert document.swaps is not None and document.swaps.per_second > 0
     assert document.streams is not None and document.streams.cut.most > 0
-    assert [one.unit for one in document.parts] == ["us", "us", "us", "entries/s"]
+    units = [one.unit for one in document.parts]
+    assert sorted(set(units)) == ["entries/s", "s", "us"]
+    assert {"scan of 10 KB of words", "decision, evaluated"} <= {one.name for one in document.parts}
     assert "of nginx" in done.stdout
