@@ -192,7 +192,9 @@ def _slow(it: Measure, named: str, past: str) -> str:
         f"SELECT COUNT(*) AS calls, {share} AS v FROM events e WHERE e.server = g.server AND e.at <= :until"
     )
     recent = f"({asked} AND e.at > :until - {short:.0f} AND ({named}))"
-    usual = f"(SELECT 1.0 * SUM(h.slow) / MAX(1, SUM(h.calls)) FROM hours h WHERE {past})"
+    # Hours that reach into the window are judged: what is usual is what was so before them.
+    before = past.replace("h.hour < :hour", "h.hour < CAST(:since / 3600 AS INTEGER)")
+    usual = f"(SELECT 1.0 * SUM(h.slow) / MAX(1, SUM(h.calls)) FROM hours h WHERE {before})"
     if long <= 3600:
         over = (
             f"SELECT server, {share} AS metric, COUNT(*) AS calls, MIN(at) AS since, MAX(at) AS until FROM"

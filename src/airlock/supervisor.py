@@ -19,6 +19,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,6 +32,7 @@ from airlock.app.limits import make_counts
 from airlock.app.overlay import Overlay
 from airlock.app.peers import Gathered, Rounds
 from airlock.app.reloads import acknowledged, changes, problems, sections
+from airlock.app.revisions import Chosen, History, choose
 from airlock.app.servers import runner_socket
 from airlock.audit import recovery
 from airlock.channel import Channel, Message
@@ -63,10 +65,29 @@ BACKLOG = 2048
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to run: one configuration and one policy, both validated."""
+    """What is to run: one configuration and one policy."""
 
     loaded: Loaded
-    bundle: Bundle
+    chosen: Chosen
+
+    @property
+    def bundle(self) -> Bundle:
+        """The policy that decides."""
+        return self.chosen.bundle
+
+
+class Wish(msgspec.Struct, frozen=True, kw_only=True):
+    """A reload that somebody asks for: of everything, or of the policy that people went back to. `answer`:
+    the worker that waits for the report, and its number for it."""
+
+    asked_by: AskedBy
+    by: str
+    rollback: bool = False
+    answer: tuple[int, int] | None = None
+
+
+HANGUP = Wish(asked_by="signal", by="SIGHUP")
+"""Of an operator who sent the signal."""
 
 
 class Supervisor:
@@ -77,19 +98,22 @@ class Supervisor:
         *,
         plan: Plan,
         read_plan: Callable[[], Plan],
+        check: Callable[[Bundle], object],
         relog: Callable[[Config], None],
         clock: Clock,
         log: Logger,
         overlay: Path | None = None,
     ) -> None:
-        """`relog` takes over the section `logging` for this process; `overlay` is the file that is laid over
-        the configuration."""
+        """`check` raises `ConfigError` for a policy that may not decide. `relog` takes over the section
+        `logging` for this process; `overlay` is the file that is laid over the configuration."""
         self._plan = plan
         self._read_plan = read_plan
+        self._check = check
         self._relog = relog
         self._clock = clock
         self._log = log
         self._data = Path(plan.loaded.config.data_dir)
+        self._history = History(self._data, clock=clock)
         self._workers: list[Kept] = []
         self._lines: dict[int, Channel] = {}
         self._rounds = Rounds(self._lines)
@@ -101,8 +125,7 @@ class Supervisor:
         self._reload = 0
         """Number of the newest reload that was accepted; a worker says it when it runs what that brought."""
         self._report: Report | None = None
-        self._asking: list[tuple[int, int]] = []
-        """Workers that wait for the report of the next reload: slot, and their number for it."""
+        self._wishes = asyncio.Queue[Wish]()
         self._acted = asyncio.Event()
         self._level: Level = plan.loaded.config.logging.level
         self._overlay = overlay and Overlay(
@@ -110,7 +133,6 @@ class Supervisor:
         )
         self._runner_line: Channel | None = None
         self._engine_line: Channel | None = None
-        self._hangup = asyncio.Event()
         self._drain = asyncio.Event()
         self._ready = asyncio.Event()
 
@@ -124,7 +146,8 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._drain.set)
         loop.add_signal_handler(signal.SIGINT, self._drain.set)
-        loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        loop.add_signal_handler(signal.SIGHUP, self._wishes.put_nowait, HANGUP)
+        await asyncio.to_thread(self._history.note, self._plan.chosen, kind="start", by="start")
         await asyncio.to_thread(self._retire)
         clear_metrics(self._data)
         slots = range(config.server.workers)
@@ -159,37 +182,34 @@ class Supervisor:
         return 0
 
     async def _reload_when_told(self) -> None:
-        """One reload at a time: of two that overlap, the older could win."""
+        """One reload at a time: of two that overlap, the older could win. Of many that wait, one is done."""
         while True:
-            await self._hangup.wait()
-            self._hangup.clear()
-            asking, self._asking = self._asking, []
-            await self.reload(asked_by="api" if asking else "signal")
-            for slot, number in asking:
-                if slot in self._lines:
-                    self._lines[slot].send({"op": "reloaded", "number": number, "report": self._report})
+            waiting = [await self._wishes.get()]
+            while not self._wishes.empty():
+                waiting.append(self._wishes.get_nowait())
+            for _, alike in groupby(waiting, key=lambda wish: wish.rollback):
+                wishes = list(alike)
+                await self.reload(next((wish for wish in wishes if wish.answer), wishes[0]))
+                for wish in wishes:
+                    self._report_to(wish)
 
-    async def reload(self, *, asked_by: AskedBy = "signal") -> None:
+    def _report_to(self, wish: Wish) -> None:
+        slot, number = wish.answer or (-1, 0)
+        if slot in self._lines:
+            self._lines[slot].send({"op": "reloaded", "number": number, "report": self._report})
+
+    async def reload(self, wish: Wish = HANGUP) -> None:
         """Validate the whole new plan, then hand it to every worker; or keep the running one and say why."""
         try:
-            plan = await asyncio.to_thread(self._read_plan)
-            refuse_baseless(plan.loaded)
-            refuse_fixed(self._plan.loaded.config, plan.loaded.config)
-            await asyncio.to_thread(
-                refuse_frozen,
-                self._plan.loaded.config,
-                plan.loaded.config,
-                other_policy=plan.bundle.revision != self._plan.bundle.revision,
-                clock=self._clock,
-            )
+            plan = await asyncio.to_thread(self._validated, wish)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the new plan, the running one stays
-            self._refuse(error, asked_by)
+            self._refuse(error, wish.asked_by)
             return
         changed = changes_of(self._plan, plan)
         self._take_over(plan)
         self._report = report = Report(
             result="accepted",
-            asked_by=asked_by,
+            asked_by=wish.asked_by,
             at=rfc3339(self._clock.wall()),
             changed=changed,
             sections=sections(changed),
@@ -207,6 +227,32 @@ class Supervisor:
             total=report.total,
         )
         self._tell_world()
+
+    def _validated(self, wish: Wish) -> Plan:
+        """The plan that is wished for, whose policy is kept from here on. A rollback changes the policy
+        alone, whatever stands in the configuration file by now. Blocks; raises what is wrong with it."""
+        if not wish.rollback:
+            return self._judged(self._read_plan(), wish)
+        loaded = self._plan.loaded
+        try:
+            return self._judged(Plan(loaded=loaded, chosen=choose(loaded.config)), wish)
+        except Exception as wrong:
+            self._history.withdraw(str(wrong))
+            raise
+
+    def _judged(self, plan: Plan, wish: Wish) -> Plan:
+        running = self._plan
+        try:
+            self._check(plan.bundle)
+        except ConfigError as wrong:
+            self._history.refused(plan.bundle, str(wrong), by=wish.by)
+            raise
+        refuse_baseless(plan.loaded)
+        refuse_fixed(running.loaded.config, plan.loaded.config)
+        other = plan.bundle.revision != running.bundle.revision
+        refuse_frozen(running.loaded.config, plan.loaded.config, other_policy=other, clock=self._clock)
+        self._history.note(plan.chosen, kind="reload", by=wish.by)
+        return plan
 
     def _refuse(self, error: Exception, asked_by: AskedBy) -> None:
         where = error.where if isinstance(error, ConfigError) else type(error).__name__
@@ -396,8 +442,8 @@ class Supervisor:
         self._tell_world()
 
     def _hear_wish(self, slot: int, message: Message) -> None:
-        self._asking.append((slot, message["number"]))
-        self._hangup.set()
+        answer, rollback = (slot, message["number"]), message["rollback"]
+        self._wishes.put_nowait(Wish(asked_by="api", by=message["by"], rollback=rollback, answer=answer))
 
     def _log_at(self, level: Level) -> None:
         """Log as the workers do, who know of leases, and let the runner do so."""
@@ -421,6 +467,7 @@ class Supervisor:
             "replicas": [self._active.get(slot) for slot in range(len(self._workers))],
             "health": [self._health.get(slot) for slot in range(len(self._workers))],
             "desired": self._plan.bundle.revision,
+            "rolled_back": self._plan.chosen.rollback,
             "digest": self._plan.loaded.digest,
             "refused": self._refused,
             "reloads": self._reloads,

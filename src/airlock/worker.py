@@ -214,7 +214,7 @@ class Worker:
         world.digest = message["digest"]
         world.refused, world.parts = message["refused"], message["parts"]
         world.health = message["health"]
-        world.reloads = message["reloads"]
+        world.reloads, world.rolled_back = message["reloads"], message["rolled_back"]
         world.report, world.overlay = message["report"], message["overlay"]
 
     def _reload(self, gateway: Gateway, message: Message) -> None:

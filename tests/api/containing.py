@@ -107,7 +107,7 @@ class House:
         self.parts = behind(
             guard=guard,
             leasing=leasing,
-            revisions=policy,
+            standing=policy,
             held=overrides,
             deciding=self.deciding,
             clock=self.clock,

@@ -69,5 +69,8 @@ def test_two_people_waive_what_nobody_can_tell_and_nothing_else(kept: Store) -> 
     assert said(kept) == ["A call that passed without a decision was waived: a public page"]
     second = House(kept, who=msgspec.structs.replace(ADMIN, subject="bea"))
     assert second.ask("POST", f"{WAIVE}/d2/waive", why)[1]["debt"][0]["state"] == "waived"
-    assert house.ask("GET", WAIVE)[1]["open"] == 1
+    assert (owed := house.ask("GET", WAIVE)[1])["open"] == 1
+    assert owed["counting"] == ["g"]
+    grants.counted(kept, id="g", now=NOW)
+    assert house.ask("GET", WAIVE)[1]["counting"] == []
     assert len(said(kept)) == 2

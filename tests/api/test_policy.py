@@ -23,6 +23,7 @@ def test_an_administrator_reads_what_is_wanted_and_what_is_active() -> None:
         200,
         {
             "desired_sha256": "b" * 64,
+            "rolled_back": None,
             "active_sha256": "a" * 64,
             "revision": "a" * 64,
             "replicas": [{"slot": 0, "active_sha256": "a" * 64, "silent": False}, None],

@@ -17,7 +17,8 @@ ASKED = request("POST", "/admin/policy/reload")
 
 
 def answered(report: dict[str, Any] | None) -> tuple[int, Any]:
-    async def reload() -> Report:
+    async def reload(by: str) -> Report:
+        assert by == "https://issuer.example|alice"
         if report is None:
             raise TimeoutError
         return msgspec.convert({"asked_by": "api", "at": "2026-01-01T00:00:00Z", **report}, Report)
@@ -51,7 +52,7 @@ def test_silence_is_no_answer() -> None:
 
 
 def test_nobody_else_reloads() -> None:
-    async def reload() -> Report:
+    async def reload(by: str) -> Report:
         raise AssertionError("asked")
 
     api = ReloadApi(reload=reload, world=World())

@@ -14,6 +14,7 @@ from structlog.testing import capture_logs
 from airlock.app import alerting as module
 from airlock.app.alerting import Alerting
 from airlock.app.detecting import Detecting
+from airlock.app.incident_facts import gather
 from airlock.core import log as logs
 from airlock.core.config import Config, IssuerEntry
 from airlock.core.errors import Fault, Stage
@@ -21,7 +22,7 @@ from airlock.incident import alerts as states
 from airlock.incident import declaring, lifecycle
 from airlock.incident.detect import facts
 from airlock.incident.occasion import Facts, Occasion
-from airlock.incident.orders import Declare, Mitigate
+from airlock.incident.orders import Declare, Mitigate, Open
 from airlock.model.detection import Setting
 from airlock.model.entry import Event, Personal
 from airlock.model.incident import Actor, Alert, Finding, Incident
@@ -429,6 +430,53 @@ def test_a_label_attaches_and_opens_again(house: House) -> None:
     unknown = found(house, rule="Other", confidence="medium", group={}, labels={"incident": "INC-0"})
     hand_over(house, unknown)
     assert {each.finding.rule: each.state for each in house.alerts()}["Other"] == "NEW"
+
+
+def mitigated(house: House, id: str) -> None:
+    now = house.log.clock.wall()
+    who = Occasion(actor=Actor(type="human", id="bob"), now=now, facts=Facts(containments=1))
+    with house.store.change(INCIDENTS) as change:
+        incidents.change(change, id, lambda it: lifecycle.declare(it, Declare(commander="bob"), who))
+        incidents.change(change, id, lambda it: lifecycle.mitigate(it, Mitigate(action="blocked"), who))
+
+
+def test_somebody_else_opens_no_incident_again_of_which_the_harm_is_over(house: House) -> None:
+    hand_over(house, found(house))
+    first = house.incident()
+    mitigated(house, first.id)
+    house.log.clock.forward(1)
+    hand_over(house, found(house, group={"source_ip": "192.0.2.99"}))
+    status = {each.id: each.status for each in incidents.listing(house.store)}
+    assert status.pop(first.id) == "MONITORING"
+    assert list(status.values()) == ["TRIAGE"]
+    hand_over(house, found(house, rule="MCP-003", group={"source_ip": ATTACKER}))
+    assert {each.id: each.status for each in incidents.listing(house.store)}[first.id] == "INVESTIGATING"
+
+
+@pytest.mark.parametrize("how", ["declare", "attach"])
+def test_what_was_contained_before_belongs_to_the_incident_that_the_alert_joins(
+    house: House, how: str
+) -> None:
+    mine = found(house, severity="P2")  # not grave enough to begin an incident by itself
+    (alert,) = hand_over(house, mine)
+    (lease,) = house.leases()
+    assert (alert.incident, lease.incident) == ("", "")
+    other = leases.activate(
+        house.store, action="ip.block", selector=Selector(cidr="192.0.2.50/32"), ttl=600, reason="r",
+        actor="MCP-002", origin="detector", now=house.log.clock.wall(),
+    ).lease  # fmt: skip
+    bob, now = Actor(type="human", id="bob"), house.log.clock.wall()
+    if how == "declare":
+        after = declaring.declare(house.store, alert.id, "Stuffing", bob, now=now)
+    else:
+        order = Open(type="security_incident", detection_source="user_report")
+        with house.store.change(INCIDENTS) as change:
+            record = declaring.begun(change, order, Occasion(actor=bob, now=now))
+        after = declaring.attach(house.store, alert.id, record.id, bob, now=now)
+    assert {each.id: each.incident for each in house.leases()} == {lease.id: after.incident, other.id: ""}
+    record = house.incident()
+    facts = gather(house.store, record, house.log.clock.wall(), data=house.path)
+    assert [each.id for each in facts.leases] == [lease.id]  # the guards count it
 
 
 def test_an_alert_that_gets_graver_takes_its_incident_along(house: House) -> None:

@@ -166,6 +166,18 @@ def test_a_grant_is_counted_a_while_after_its_end(engine: Engine) -> None:
     engine.loop.once()  # nothing is left to look at
 
 
+def test_a_grant_is_not_counted_before_the_log_has_caught_up(engine: Engine) -> None:
+    engine.passes("intent", "outcome")
+    engine.clock.seconds += 600 + ARRIVED
+    late = {"event_type": "call", "phase": "single", "action": "tool_call"}
+    engine.log.append(msgspec.convert(late, Event))
+    engine.loop.once()
+    assert engine.missing() == {"debt_uncounted"}
+    engine.log.project()
+    engine.loop.once()
+    assert engine.missing() == set()
+
+
 def test_what_nobody_can_tell_is_said_once(engine: Engine, store: Store) -> None:
     engine.passes("intent", kept=False)
     for _ in range(2):

@@ -64,9 +64,10 @@ def test_who_asks_hears_what_came_of_it() -> None:
     async def scenario() -> None:
         reloading, sent = Reloading(), list[reloads.Message]()
         reloading.send = sent.append
-        asked = [asyncio.create_task(reloading()) for _ in range(2)]
+        asked = [asyncio.create_task(reloading("root")) for _ in range(2)]
         await asyncio.sleep(0)
-        assert [message["op"] for message in sent] == ["reload", "reload"]
+        wishes = [(message["op"], message["by"], message["rollback"]) for message in sent]
+        assert wishes == [("reload", "root", False)] * 2
         for message in reversed(sent):
             reloading.heard({"number": message["number"], "report": {**REPORT, "acked": message["number"]}})
         assert [report.acked for report in await asyncio.gather(*asked)] == [1, 2]
@@ -78,4 +79,4 @@ def test_who_asks_hears_what_came_of_it() -> None:
 def test_who_hears_nothing_stops_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reloads, "PATIENCE", 0.01)
     with pytest.raises(TimeoutError):
-        asyncio.run(Reloading()())
+        asyncio.run(Reloading()("root"))

@@ -86,6 +86,25 @@ def test_nothing_happens_while_the_log_does_not_take_the_row(
     assert leases.listing(store, now=NOW) == []
 
 
+def test_evidence_is_kept_while_the_log_takes_no_row(
+    store: Store, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be proven may be just that; the row is in the log once that takes it."""
+    run = begin(
+        store, playbook(SNAPSHOT, SUSPEND, pre=["hold"]), incident=record(store), given={"subject": "bob"}
+    )
+    monkeypatch.setattr("airlock.app.running.EVIDENCE", -1.0)
+    monkeypatch.setattr("airlock.app.running.SEALED", -1.0)
+    engine.records = False
+    stored = engine.carry(run.id)
+    assert (stored.journal["keep"].state, stored.journal["hold"].state) == ("succeeded", "started")
+    assert (effects(store, engine)["keep"], effects(store, engine)["hold"]) == (1, 0)
+    assert engine.steps("keep") == []
+    engine.records = True
+    assert engine.carry(run.id).run.state == "succeeded"
+    assert engine.steps("keep") == ["step_started", "step_succeeded"]
+
+
 @pytest.mark.parametrize("die", ["before", "after"])
 @pytest.mark.parametrize("fence", [SUSPEND, SNAPSHOT, ESCALATE, NOTIFY, WEBHOOK], ids=lambda text: text[8:20])
 def test_a_crash_around_any_effect_does_it_once_and_goes_on(

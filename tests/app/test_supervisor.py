@@ -15,15 +15,20 @@ from msgspec.structs import replace
 
 from airlock import supervisor
 from airlock.app.facts import metrics_directory
+from airlock.app.revisions import Chosen
 from airlock.channel import Channel
 from airlock.core.config import Config
 from airlock.core.errors import ConfigError
 from airlock.core.settings import BASELESS, Loaded
+from airlock.policy import kept
 from airlock.policy.bundle import Bundle
+from airlock.store import revisions
+from airlock.store.database import FILE, open_store
 from airlock.supervisor import (
     FIXED,
     Plan,
     Supervisor,
+    Wish,
     claim,
     clear_metrics,
     listen,
@@ -32,6 +37,7 @@ from airlock.supervisor import (
     runner_message,
 )
 from tests.gateway.parts import HandClock, Lines, entry, until
+from tests.policy.revised import Files, text
 
 BUNDLE = Bundle.of({"a.rego": b"package a\n"}, origin="test")
 NEXT = Bundle.of({"a.rego": b"package b\n"}, origin="test")
@@ -44,7 +50,26 @@ def config(**sections: dict[str, Any]) -> Config:
 
 def plan(of: Config | None = None, bundle: Bundle = BUNDLE) -> Plan:
     loaded = Loaded(config=of or config(), origins={}, not_ready=("weak_key",), digest="d" * 64)
-    return Plan(loaded=loaded, bundle=bundle)
+    return Plan(loaded=loaded, chosen=Chosen(bundle=bundle, files=bundle.revision))
+
+
+def supervised(
+    read_plan: Callable[[], Plan] = plan,
+    *,
+    relog: Callable[[Config], None] = lambda _: None,
+    check: Callable[[Bundle], object] = lambda _: None,
+    log: Lines | None = None,
+) -> Supervisor:
+    """A supervisor of the default plan."""
+    return Supervisor(
+        plan=plan(), read_plan=read_plan, check=check, relog=relog, clock=HandClock(), log=log or Lines()
+    )
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data directory of the default configuration is one of the current directory."""
+    monkeypatch.chdir(tmp_path)
 
 
 def reloaded(read_plan: Callable[[], Plan]) -> list[dict[str, Any]]:
@@ -53,8 +78,7 @@ def reloaded(read_plan: Callable[[], Plan]) -> list[dict[str, Any]]:
     async def scenario() -> list[dict[str, Any]]:
         lines = Lines()
         told: list[Config] = []
-        clock = HandClock()
-        await Supervisor(plan=plan(), read_plan=read_plan, relog=told.append, clock=clock, log=lines).reload()
+        await supervised(read_plan, relog=told.append, log=lines).reload()
         assert len(told) == [line["result"] for line in changes(lines.lines)].count("accepted")
         return lines.lines
 
@@ -214,7 +238,7 @@ def test_counting_starts_from_zero(tmp_path: Path) -> None:
 
 def test_an_engine_that_is_silent_or_gone_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
-        own = Supervisor(plan=plan(), read_plan=plan, relog=lambda _: None, clock=HandClock(), log=Lines())
+        own = supervised()
         ours, theirs = socket.socketpair()
         engine, line = await Channel.over(theirs), await Channel.over(ours)
         monkeypatch.setattr(supervisor, "SILENT", 0.01)
@@ -233,3 +257,43 @@ def test_an_engine_that_is_silent_or_gone_is_said(monkeypatch: pytest.MonkeyPatc
         assert parts["engine"] == {"error": "it is not running"}
 
     asyncio.run(scenario())
+
+
+def test_a_rollback_changes_policy_alone(tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    good, bad = files.load(text("echo")).bundle, files.load(text("fail"))
+    loaded = replace(plan().loaded, config=files.config)
+    lines = Lines()
+    own = Supervisor(
+        plan=Plan(loaded=loaded, chosen=bad),
+        read_plan=lambda: plan(config(logging={"level": "debug"})),
+        check=lambda _: None,
+        relog=lambda _: None,
+        clock=HandClock(),
+        log=lines,
+    )
+    wish = Wish(asked_by="api", by="olga", rollback=True)
+    with closing(open_store(tmp_path / FILE)) as store:
+        files.ordered(store, good, bad.bundle)
+        asyncio.run(own.reload(wish))
+        assert [line["changed"] for line in changes(lines.lines)] == [("policy",)]
+        assert [line["policy"] for line in changes(lines.lines)] == [good.revision]
+
+        files.ordered(store, bad.bundle, good)
+        (tmp_path / kept.FOLDER / bad.bundle.revision / "main.rego").write_text("package other\n")
+        asyncio.run(own.reload(wish))
+        assert [line["result"] for line in changes(lines.lines)] == ["accepted", "refused"]
+        assert [each.kind for each in files.changes(store)] == ["reload", "reload", "rollback"]
+
+
+def test_a_policy_that_may_not_decide_is_noted_with_who_brought_it(tmp_path: Path) -> None:
+    def check(bundle: Bundle) -> None:
+        raise ConfigError("main.rego:7", "no Rego")
+
+    lines = Lines()
+    own = supervised(lambda: plan(bundle=NEXT), check=check, log=lines)
+    asyncio.run(own.reload())
+    assert [line["result"] for line in changes(lines.lines)] == ["refused"]
+    with closing(open_store(Path(config().data_dir) / FILE)) as store, store.read() as connection:
+        (noted,) = revisions.listing(connection)
+    assert (noted.kind, noted.by, noted.revision) == ("refused", "SIGHUP", NEXT.revision)

@@ -20,6 +20,7 @@ from airlock.incident.detect.follow import Follower
 from airlock.incident.detect.memory import Memory
 from airlock.model.detection import Setting
 from airlock.model.entry import Event
+from airlock.model.health import Service
 from airlock.model.incident import Finding
 from airlock.store import rule_settings
 from airlock.store.database import Store, open_store
@@ -43,8 +44,14 @@ class House:
         self.found: list[Finding] = []
         self.taken = asyncio.Event()
         self.failure: Fault | None = None
+        self.service = Service(state="UP")
         self.loop = Windows(
-            data_dir=path, store=self.store, found=self._take, clock=self.log.clock, log=logs.get("incident")
+            data_dir=path,
+            store=self.store,
+            found=self._take,
+            service=lambda: self.service,
+            clock=self.log.clock,
+            log=logs.get("incident"),
         )
 
     async def _take(self, findings: Sequence[Finding]) -> None:
@@ -192,12 +199,23 @@ def test_what_fails_is_logged_and_tried_again(house: House) -> None:
     assert house.rules() == ["MCP-011"]
 
 
+def test_a_log_that_takes_no_record_is_found_without_it(house: House) -> None:
+    house.once()
+    house.service = Service(state="DOWN", reasons=("policy ok: ", "audit failed: File too large"))
+    house.once()
+    (found,) = house.found
+    assert (found.rule, found.severity, found.group) == ("MCP-022", "P1", {"component": "audit"})
+    house.once()
+    assert house.rules() == ["MCP-022"]
+
+
 def test_without_a_log_there_is_nothing_to_find(tmp_path: Path) -> None:
     store = open_store(tmp_path / "store.db")
     nobody = Windows(
         data_dir=tmp_path,
         store=store,
         found=_refuse,
+        service=Service,
         clock=Log(tmp_path / "x").clock,
         log=logs.get("incident"),
     )

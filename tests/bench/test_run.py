@@ -8,10 +8,13 @@ import sys
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from bench.figures import Document
 
 PROGRAM = Path(__file__).parents[2] / "bench/run.py"
+
+pytestmark = pytest.mark.unmeasured
 
 
 def test_a_short_run_measures_everything_and_writes_it_down(tmp_path: Path) -> None:

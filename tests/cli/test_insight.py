@@ -49,7 +49,7 @@ def revisions(*active: str, **more: Any) -> dict[str, Any]:
         }
         for slot, digest in enumerate(active)
     ]
-    policy = {"desired_sha256": "a" * 64, "last_error": None, **more}
+    policy = {"desired_sha256": "a" * 64, "rolled_back": None, "last_error": None, **more}
     return {
         "version": "1.2.3",
         "policy": policy,

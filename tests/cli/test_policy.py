@@ -234,6 +234,7 @@ def running(revision: str) -> dict[str, Any]:
     """What a gateway of one worker says."""
     cache = {"state": "impossible", "why": ["a.rego:3:1: it looks"]}
     return {
+        "rolled_back": None,
         "desired_sha256": revision,
         "replicas": [{"slot": 0, "active_sha256": revision, "cache": cache, "silent": False}],
         "last_error": None,

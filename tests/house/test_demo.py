@@ -18,6 +18,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.unmeasured
+
 
 class Demo:
     """A running demo: its process, its data, and all that it printed until it was ready."""

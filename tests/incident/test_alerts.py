@@ -160,6 +160,25 @@ def test_an_alert_belongs_to_the_incident_of_its_rule_or_party() -> None:
     assert correlation.choose(finding(tenant=""), [(incident("A"), [])]) == "A"
 
 
+def test_once_the_harm_is_over_only_the_same_party_or_group_opens_it_again() -> None:
+    over = incident("A", status="MONITORING")
+    behind = [alert()]
+    assert correlation.choose(finding(), [(over, behind)]) == "A"
+    assert correlation.choose(finding(group={"source_ip": "192.0.2.99"}), [(over, behind)]) == ""
+    party = finding(rule="MCP-009", group={"source_ip": finding().group["source_ip"], "server": "crm"})
+    assert correlation.choose(party, [(over, behind)]) == "A"
+    partless = msgspec.structs.replace(alert(), finding=finding(group={"server": "crm"}))
+    assert correlation.choose(finding(group={"server": "crm"}), [(over, [partless])]) == "A"
+    assert correlation.choose(finding(group={"server": "notes"}), [(over, [partless])]) == ""
+
+
+def test_a_storm_joins_none_of_which_the_harm_is_over() -> None:
+    many: list[tuple[Incident, list[Alert]]] = [
+        (incident(f"I-{n}", ("MCP-021",), status="MONITORING"), []) for n in range(correlation.MOST_OPEN)
+    ]
+    assert correlation.choose(finding(rule="MCP-018", group={"subject": "eve"}), many) == ""
+
+
 def test_a_storm_joins_the_newest_of_many() -> None:
     many: list[tuple[Incident, list[Alert]]] = [
         (incident(f"I-{n}", ("MCP-021",)), []) for n in range(correlation.MOST_OPEN)

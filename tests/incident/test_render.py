@@ -106,6 +106,8 @@ def test_the_timeline_file_has_the_six_durations() -> None:
     assert line(text, "- **Time to Engage**") == "2 min"
     assert line(text, "- **Time to Mitigate**") == "40 min"
     assert line(text, "- **Time to Resolve**") == "3 h"
+    assert line(text, "- **Time to Contain**") == "nothing was contained"
+    text = documents.file("timeline", records.empty())
     assert line(text, "- **Time to Contain**") == words.UNKNOWN
 
 

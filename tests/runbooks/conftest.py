@@ -3,8 +3,6 @@ Those without a fault run first, before the log is full of what faults leave the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from tests.runbooks.registry import HEALTHY
@@ -29,11 +27,3 @@ def fault_of(item: pytest.Item) -> str:
     """The scene that is made for a test; empty where none is."""
     call = item.callspec if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
     return str(call.params.get("scene", "")) if call is not None else ""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def unmeasured() -> Iterator[None]:
-    """Processes of the harness are judged from outside: measuring their coverage would double their time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        yield

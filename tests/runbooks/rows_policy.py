@@ -180,3 +180,17 @@ def a_policy_that_does_not_compile_changes_nothing(run: Run) -> None:
     assert told.rc == 1, told
     assert f":{WRONG_LINE}" in told.out, told
     run.answer(f"policy_reload error; still active {lines[-1]['active_revision'][:12]}")
+
+
+@row("S-08", fault="F2")
+def the_bad_change_comes_first_with_who_made_it(run: Run) -> None:
+    hung_up(run)
+    refused(run)
+    told = run.native("policy", "diff", "--since", "24h", "--json")
+    assert told.rc == 0, told
+    first = told.json["changes"][0]
+    assert (first["kind"], first["by"]) == ("refused", "SIGHUP"), told
+    assert f"policy.rego:{WRONG_LINE}" in first["reason"], told
+    assert "+@ this is no Rego @" in first["diff"].splitlines(), told
+    assert first["before"] == status(run).json["running"]["active_sha256"], told
+    run.answer(f"{first['at']} {first['by']}: {first['reason']}")

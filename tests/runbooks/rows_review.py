@@ -422,3 +422,21 @@ def what_has_to_change_is_listed_until_it_is_done(run: Run) -> None:
     assert left == [second["text"]], left
     assert stack.told(id, "action_item_closed", "Review the service levels")
     run.answer("of two items one is left")
+
+
+@row("A-113", engine=True)
+def what_is_drilled_is_proven_and_touches_nothing(run: Run) -> None:
+    stack = response(run)
+    before = stack.done("GET", "/api/v1/leases")
+    told = run.native("drill", "run", "MCP-002", "memory", "--wait", "120", "--json")
+    assert told.rc == 0, told
+    assert [each["state"] for each in told.json["drills"]] == ["passed", "passed"], told
+    assert stack.done("GET", "/api/v1/leases") == before
+    card = {each["id"]: each for each in run.stack.airlock("drill", "list", "--json").json["drills"]}
+    proven = card["MCP-002"]["last_proven"]
+    assert proven, card
+    assert not card["MCP-002"]["warning"], card
+    assert "never drilled" in {each["warning"] for each in card.values()}, card
+    assert f"proven {proven}" in run.stack.airlock("rule", "list").out
+    assert f"drilled {card['memory']['last_proven']}" in run.stack.airlock("runbook", "list").out
+    run.answer("a rule and a playbook are proven in a shadow; no lease changed; what never was is warned of")

@@ -15,6 +15,8 @@ from tests.runbooks.registry import Run, checks
 from tests.runbooks.session import Session
 from tests.runbooks.stack import Stack
 
+pytestmark = pytest.mark.unmeasured
+
 DEFECTS = Path(__file__).with_name("defects")
 
 RED = {

@@ -18,6 +18,8 @@ from tests.runbooks.stack import Stack
 
 CHECKS = checks()
 
+pytestmark = pytest.mark.unmeasured
+
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:

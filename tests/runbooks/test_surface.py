@@ -129,13 +129,12 @@ SURFACES = {
         " redaction.stats redaction.verify redaction.scan debug.heap audit.storage audit.analyze audit.export"
         " audit.verify audit.gaps audit.query block.add override.set verify.e2e verify.performance"
         " verify.security failmode.set server.isolate evidence.collect evidence.verify incident.open"
-        " contacts.check runbook.lint",
+        " contacts.check runbook.lint drill.run",
         waits={
             "policy.diff": "policy history",
             "policy.rollback": "policy history",
             "audit.compress": "audit warehouse",
             "keys.rotate": "control plane",
-            "drill.run": "incident engine",
         },
     ),
     "files": Surface(

@@ -25,6 +25,8 @@ from tests.system.deployment import Deployment, until
 from tests.system.recorder import Recorder
 
 KILLS = int(os.environ.get("AIRLOCK_KILLS", "10"))
+pytestmark = pytest.mark.unmeasured
+
 VICTIMS = ("airlock.worker",) * 8 + ("airlock.audit.projector", "supervisor")
 
 

@@ -20,7 +20,7 @@ from airlock.policy.check import check_bundle
 from airlock.policy.suite import run_tests
 from tests.system.deployment import until
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.unmeasured, pytest.mark.timeout(180)]
 
 
 class Demo:

@@ -13,7 +13,7 @@ import pytest
 
 from airlock.cli.demo.response.story import STEPS
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.unmeasured, pytest.mark.timeout(600)]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from airlock.model.grant import Debt, Grant
 from airlock.model.http import HttpRequest, HttpResponse, json_response
 from airlock.model.incident import IncidentEvent
 from airlock.model.principal import Principal
-from airlock.store import grants
+from airlock.store import grants, incident_facts
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,10 +50,11 @@ class One(msgspec.Struct, frozen=True):
 
 
 class Owed(msgspec.Struct, frozen=True):
-    """Calls that grants let through, and how many of them are open."""
+    """Calls that grants let through, how many of them are open, and grants of which more may still come."""
 
     debt: list[dict[str, Any]]
     open: int
+    counting: tuple[str, ...]
 
 
 class GrantsApi:
@@ -86,8 +87,7 @@ class GrantsApi:
     async def debt(self, request: HttpRequest, who: Principal) -> HttpResponse:
         """The calls that the grants of an incident let through."""
         id = request.params["id"]
-        found = await asyncio.to_thread(lambda: grants.debt(self._store, incident=id))
-        return json_response(200, _owed(found))
+        return json_response(200, await asyncio.to_thread(lambda: self._owed(id)))
 
     async def waive(self, request: HttpRequest, who: Principal) -> HttpResponse:
         """Let a call go that cannot be judged; two people do. 202 while one is missing."""
@@ -110,7 +110,8 @@ class GrantsApi:
             )
 
         waived = await asyncio.to_thread(lambda: fit(work))
-        return json_response(202 if waived.state == "open" else 200, _owed([waived]))
+        owed = await asyncio.to_thread(lambda: self._owed(id, waived))
+        return json_response(202 if waived.state == "open" else 200, owed)
 
     def _event(self, who: Principal, summary: str, details: dict[str, object]) -> IncidentEvent:
         now = self._clock.wall()
@@ -123,15 +124,19 @@ class GrantsApi:
             details=details,
         )
 
+    def _owed(self, incident: str, *only: Debt) -> Owed:
+        """Of `only` these calls, or of all. What may still come is looked at first."""
+        counting = incident_facts.uncounted(self._store, incident)
+        found = only or grants.debt(self._store, incident=incident)
+        return Owed(
+            debt=[msgspec.to_builtins(each) for each in found],
+            open=sum(each.state == "open" for each in found),
+            counting=counting,
+        )
+
     def _shown(self, grant: Grant) -> dict[str, Any]:
         told: dict[str, Any] = dated(msgspec.to_builtins(grant))
         return {**told, "in_force": grant.holds(self._clock.wall())}
-
-
-def _owed(found: list[Debt]) -> Owed:
-    return Owed(
-        debt=[msgspec.to_builtins(each) for each in found], open=sum(each.state == "open" for each in found)
-    )
 
 
 def entries(api: GrantsApi) -> tuple[Entry, ...]:

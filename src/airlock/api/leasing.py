@@ -74,6 +74,9 @@ _HTTP = {
     "step_unknown": 404,
     "step_not_waiting": 409,
     "decision_unfit": 409,
+    "revision_unknown": 404,
+    "revision_in_force": 409,
+    "policy_frozen": 409,
     "version_conflict": 412,
     "idempotency_conflict": 409,
 }

@@ -7,7 +7,7 @@ and the request, which counts most.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from airlock.api.deciding import dated, human
 from airlock.api.entries import Entry, document, query
 from airlock.api.leasing import Leasing, fit
 from airlock.api.persons import person
-from airlock.core.clock import Clock
+from airlock.core.clock import Clock, rfc3339
 from airlock.core.config import Config
 from airlock.incident.playbooks import journal, library, rehearse, starting
 from airlock.incident.playbooks.library import FOLDER, Shelved
@@ -27,7 +27,7 @@ from airlock.model.http import HttpRequest, HttpResponse, json_response
 from airlock.model.lease import Unfit
 from airlock.model.playbook import Call, Mode, PlannedStep, Run
 from airlock.model.principal import Principal
-from airlock.store import alerts, incidents, runs
+from airlock.store import alerts, drills, incidents, runs
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,7 +81,8 @@ class PlaybooksApi:
     async def list(self, request: HttpRequest, who: Principal) -> HttpResponse:
         """Every playbook, also those that cannot be used."""
         found = await asyncio.to_thread(library.shelves, self._folder)
-        return json_response(200, {"playbooks": [_line(each) for each in found.values()]})
+        proven = await asyncio.to_thread(drills.proven, self._store)
+        return json_response(200, {"playbooks": [_line(each, proven) for each in found.values()]})
 
     async def show(self, request: HttpRequest, who: Principal) -> HttpResponse:
         """One playbook."""
@@ -90,7 +91,10 @@ class PlaybooksApi:
         shelved = fit(lambda: _there(found, id))
         compiled = shelved.compiled
         plan = msgspec.to_builtins(compiled.plan) if compiled is not None else None
-        return json_response(200, {"playbook": {**_line(shelved), "plan": plan, "text": shelved.text}})
+        proven = await asyncio.to_thread(drills.proven, self._store)
+        return json_response(
+            200, {"playbook": {**_line(shelved, proven), "plan": plan, "text": shelved.text}}
+        )
 
     async def runs(self, request: HttpRequest, who: Principal) -> HttpResponse:
         """The runs of one playbook, or of all under `*`."""
@@ -161,7 +165,8 @@ def _there(found: Shelved | None, id: str) -> Shelved:
     return found
 
 
-def _line(shelved: Shelved) -> dict[str, Any]:
+def _line(shelved: Shelved, proven: Mapping[str, float]) -> dict[str, Any]:
+    """A playbook in a list. `proven`: when each last passed its drill."""
     told: dict[str, Any] = {
         "id": shelved.id,
         "source": shelved.source,
@@ -179,6 +184,7 @@ def _line(shelved: Shelved) -> dict[str, Any]:
         "active": plan.active,
         "reviewed_on": plan.reviewed_on,
         "last_drill": plan.last_drill,
+        "last_proven": rfc3339(proven[plan.id]) if plan.id in proven else None,
         "pre_approved": plan.pre_approved,
         "steps": len(plan.steps),
         "digest": plan.digest,

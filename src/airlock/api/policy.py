@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from airlock.api.entries import Entry
+from airlock.core.clock import rfc3339
 from airlock.core.errors import Fault
 from airlock.model.http import HttpRequest, HttpResponse, json_response
 from airlock.model.principal import Principal
@@ -28,6 +29,8 @@ class World:
         """How many reloads there were since the start, by result."""
         self.report: dict[str, Any] | None = None
         """What became of the last reload."""
+        self.rolled_back: dict[str, Any] | None = None
+        """The rollback that is in force: `model.revision.Revision`."""
         self.overlay: dict[str, Any] | None = None
         """How the overlay stands; None where there is none."""
 
@@ -64,6 +67,7 @@ class PolicyApi:
             200,
             {
                 "desired_sha256": world.desired,
+                "rolled_back": rolled_back(world),
                 "active_sha256": self._active(),
                 "revision": self._active(),
                 "replicas": [
@@ -78,6 +82,15 @@ class PolicyApi:
     def _silent(self, slot: int, living: frozenset[str]) -> bool:
         health = self._world.health[slot] if slot < len(self._world.health) else None
         return health is None or health["chain_uid"] not in living
+
+
+def rolled_back(world: World) -> dict[str, Any] | None:
+    """The rollback that is in force, and who ordered it; None where the files of the operator decide."""
+    found = world.rolled_back
+    if found is None:
+        return None
+    told = {key: found[key] for key in ("by", "reason", "incident")}
+    return {"from": found["before"], "to": found["revision"], "at": rfc3339(found["at"]), **told}
 
 
 def entries(api: PolicyApi) -> tuple[Entry, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,14 +18,15 @@ import msgspec
 from msgspec import Meta
 
 from airlock.api import lease_shown, leasing, proposal_shown
-from airlock.api.entries import Entry, document, etag, invalid, optional, query
-from airlock.api.leasing import NO_REASON, Leasing, fit
+from airlock.api.entries import INVALID_PARAMS, Entry, document, etag, invalid, optional, query
+from airlock.api.leasing import NO_REASON, Leasing, actor, fit
 from airlock.api.persons import person
 from airlock.audit import past
 from airlock.core.clock import Clock, rfc3339
 from airlock.core.config import Config
-from airlock.incident import approval, proposals
-from airlock.incident.approval import Person
+from airlock.core.errors import ConfigError, Rejected
+from airlock.incident import approval, proposals, rollback
+from airlock.incident.approval import Judged, Person
 from airlock.incident.proposals import Outcome
 from airlock.model.http import HttpRequest, HttpResponse, json_response
 from airlock.model.incident import Actor
@@ -33,6 +34,10 @@ from airlock.model.lease import LONGEST_TEXT, read_action, read_selector
 from airlock.model.principal import Principal
 from airlock.model.proposal import LOOSENING, Order, Prediction, Proposal
 from airlock.store import proposals as kept
+
+Roll = Callable[[str], Awaitable[dict[str, int]]]
+"""Lets every worker take over the policy that the store says, in somebody's name: `replicas_acked` of
+`replicas_total` do. Raises `Rejected`, `Fault`."""
 
 Minutes = Annotated[int, Meta(ge=1, le=1440)]
 
@@ -73,11 +78,16 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class One(msgspec.Struct, frozen=True, kw_only=True):
-    """A proposal. With `lease`, it was carried out, and `enforced` says by whom."""
+    """A proposal. With `lease`, it was carried out, and `enforced` says by whom; a rollback of policy says
+    from what `to` what, and how many workers decide by it."""
 
     proposal: dict[str, Any]
     lease: dict[str, Any] | None = None
     enforced: dict[str, Any] | None = None
+    before: str | None = msgspec.field(default=None, name="from")
+    to: str | None = None
+    replicas_acked: int | None = None
+    replicas_total: int | None = None
 
 
 class Listed(msgspec.Struct, frozen=True):
@@ -86,11 +96,19 @@ class Listed(msgspec.Struct, frozen=True):
     proposals: list[dict[str, Any]]
 
 
+async def _nobody(_: str) -> dict[str, int]:
+    return {"replicas_acked": 0, "replicas_total": 0}
+
+
 class ProposalsApi:
     """Proposals, for those who contain."""
 
-    def __init__(self, *, leasing: Leasing, base: Callable[[], Config], clock: Clock) -> None:
+    def __init__(
+        self, *, leasing: Leasing, base: Callable[[], Config], clock: Clock, roll: Roll | None = None
+    ) -> None:
+        """`roll` lets the policy that people went back to decide; None where no gateway runs."""
         self._leasing = leasing
+        self._roll = roll or _nobody
         self._base = base
         self._clock = clock
 
@@ -101,7 +119,7 @@ class ProposalsApi:
             action=asked.action,
             selector=asked.selector,
             ttl=leasing.seconds(asked.ttl),
-            reason=_reason(asked.reason),
+            reason=worded(asked.reason),
             incident=leasing.incident(asked.incident),
         )
         proposal = await self.kept(request, who, order, minutes=asked.minutes)
@@ -112,7 +130,10 @@ class ProposalsApi:
     ) -> Proposal:
         """1 to 3. Raises `Rejected`."""
         by, now = person(who), self._clock.wall()
-        order = fit(lambda: approval.checked(order))
+        data = Path(self._base().data_dir)
+        order = await asyncio.to_thread(
+            lambda: fit(lambda: proposals.completed(self._leasing.store, data, order))
+        )
         self._harmless(request, order)
         prediction = await self._predicted(order, minutes, now)
         actor = Actor(type="agent" if by.machine else "human", id=by.id)
@@ -158,6 +179,8 @@ class ProposalsApi:
         seen, by, id = document(request, Approve).digest, person(who), request.params["id"]
         self._harmless(request, (await self._found(id)).order)
         outcome = await asyncio.to_thread(lambda: fit(lambda: self._approved(id, seen, by)))
+        if outcome.proposal.state == "ACTIVE" and outcome.proposal.order.action == rollback.ACTION:
+            return await self.rolled(outcome.proposal, who)
         if not outcome.changed:
             if outcome.proposal.state != "ACTIVE":
                 return self._answer(202, outcome.proposal)
@@ -172,12 +195,28 @@ class ProposalsApi:
         }
         return json_response(enforced.status, told, etag(outcome.proposal.version))
 
+    async def agreed(self, proposal: Proposal, who: Principal) -> Proposal | None:
+        """The proposal, carried out because who asked for it may approve it alone; None: it waits."""
+        by = person(who)
+        if not approval.by_asking(Judged(proposal.needs), by):
+            return None
+        done = await asyncio.to_thread(lambda: fit(lambda: self._approved(proposal.id, proposal.digest, by)))
+        return done.proposal
+
+    async def rolled(self, proposal: Proposal, who: Principal) -> HttpResponse:
+        """4 for a policy that people went back to: every worker decides by it, or the answer says who."""
+        told: dict[str, Any] = {"proposal": proposal_shown.shown(proposal, self._clock.wall())}
+        told |= proposal.order.selector
+        told |= await self._roll(actor(who))
+        status = 200 if told["replicas_acked"] == told["replicas_total"] else 207
+        return json_response(status, told, etag(proposal.version))
+
     async def reject(self, request: HttpRequest, who: Principal) -> HttpResponse:
         """Decline for good."""
         reason, now = optional(request, Reject).reason or NO_REASON, self._clock.wall()
         id, by = request.params["id"], person(who)
         proposal = await asyncio.to_thread(
-            lambda: fit(lambda: proposals.reject(self._leasing.store, id, by, _reason(reason), now=now))
+            lambda: fit(lambda: proposals.reject(self._leasing.store, id, by, worded(reason), now=now))
         )
         return self._answer(200, proposal)
 
@@ -199,6 +238,8 @@ class ProposalsApi:
             )
         except sqlite3.Error:
             return None
+        except ConfigError as gone:
+            raise Rejected(409, INVALID_PARAMS, "revision_unknown", str(gone)) from gone
 
     async def _actual(self, proposal: Proposal) -> dict[str, Any] | None:
         since = proposal.ended_at or proposal.created_at
@@ -227,7 +268,8 @@ def _there(found: Proposal | None) -> Proposal:
     return found
 
 
-def _reason(text: str) -> str:
+def worded(text: str) -> str:
+    """The text as a reason. Raises `Rejected` 422 `reason_invalid`."""
     if not text.strip() or len(text) > LONGEST_TEXT or not text.isprintable():
         raise invalid("reason_invalid", f"Say why, in 1 to {LONGEST_TEXT} printable characters.")
     return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 from airlock.api.deciding import Deciding
 from airlock.api.entries import INVALID_PARAMS, Entry, document, invalid
 from airlock.api.leasing import actor
-from airlock.core.clock import Clock, timestamp
+from airlock.core.clock import Clock, rfc3339, timestamp
 from airlock.core.errors import Rejected
 from airlock.incident.detect import catalogue, windows
 from airlock.incident.detect.catalogue import Rule
@@ -20,7 +21,7 @@ from airlock.model.entry import Event, Personal
 from airlock.model.http import HttpRequest, HttpResponse, json_response
 from airlock.model.lease import LONGEST_TEXT
 from airlock.model.principal import Principal
-from airlock.store import rule_settings
+from airlock.store import drills, rule_settings
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,24 +55,29 @@ class RulesApi:
 
     async def list(self, request: HttpRequest, who: Principal) -> HttpResponse:
         """Every rule."""
-        settings = await asyncio.to_thread(lambda: rule_settings.load(self._store))
+        settings, proven = await asyncio.to_thread(self._known)
         every = catalogue.rules().values()
-        return json_response(200, Several(rules=[shown(rule, settings) for rule in every]))
+        return json_response(200, Several(rules=[shown(rule, settings, proven) for rule in every]))
 
     async def show(self, request: HttpRequest, who: Principal) -> HttpResponse:
         """One rule."""
         rule = _found(request.params["id"])
-        settings = await asyncio.to_thread(lambda: rule_settings.load(self._store))
-        return json_response(200, One(rule=shown(rule, settings)))
+        settings, proven = await asyncio.to_thread(self._known)
+        return json_response(200, One(rule=shown(rule, settings, proven)))
 
     async def change(self, request: HttpRequest, who: Principal) -> HttpResponse:
         """Set mode or thresholds, everywhere or for one tenant."""
         rule, asked = _found(request.params["id"]), document(request, Change)
         _check(rule, asked)
-        settings = await asyncio.to_thread(lambda: self._changed(rule, asked, actor(who)))
-        return json_response(200, One(rule=shown(rule, settings)))
+        await asyncio.to_thread(lambda: self._changed(rule, asked, actor(who)))
+        settings, proven = await asyncio.to_thread(self._known)
+        return json_response(200, One(rule=shown(rule, settings, proven)))
 
-    def _changed(self, rule: Rule, asked: Change, who: str) -> Settings:
+    def _known(self) -> tuple[Settings, dict[str, float]]:
+        """What is set, and when each rule last passed its drill."""
+        return rule_settings.load(self._store), drills.proven(self._store)
+
+    def _changed(self, rule: Rule, asked: Change, who: str) -> None:
         now = self._clock.wall()
         before = rule_settings.load(self._store).get((rule.id, asked.tenant), Setting())
         after = Setting(
@@ -80,7 +86,6 @@ class RulesApi:
         )
         event = row_of(rule, asked, before=before, after=after, who=who, now=now)
         rule_settings.put(self._store, rule=rule.id, tenant=asked.tenant, setting=after, event=event, now=now)
-        return rule_settings.load(self._store)
 
 
 def row_of(rule: Rule, asked: Change, *, before: Setting, after: Setting, who: str, now: float) -> Event:
@@ -101,8 +106,9 @@ def row_of(rule: Rule, asked: Change, *, before: Setting, after: Setting, who: s
     )
 
 
-def shown(rule: Rule, settings: Settings) -> dict[str, Any]:
-    """A rule as answers have it: mode and thresholds that hold everywhere, and settings by tenant."""
+def shown(rule: Rule, settings: Settings, proven: Mapping[str, float]) -> dict[str, Any]:
+    """A rule as answers have it: mode and thresholds that hold everywhere, settings by tenant, and when it
+    last passed its drill."""
     told: dict[str, Any] = msgspec.to_builtins(rule)
     told.pop("fires")
     own = {tenant: setting for (id, tenant), setting in settings.items() if id == rule.id}
@@ -111,6 +117,7 @@ def shown(rule: Rule, settings: Settings) -> dict[str, Any]:
         "mode": windows.mode(rule, settings),
         "thresholds": windows.thresholds(rule, settings),
         "shipped": {"mode": rule.mode, "thresholds": rule.thresholds},
+        "last_proven": rfc3339(proven[rule.id]) if rule.id in proven else None,
         "tenants": {tenant: msgspec.to_builtins(each) for tenant, each in own.items() if tenant},
     }
 

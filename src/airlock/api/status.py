@@ -14,7 +14,7 @@ import msgspec
 
 import airlock
 from airlock.api.entries import Entry
-from airlock.api.policy import World
+from airlock.api.policy import World, rolled_back
 from airlock.core.clock import Clock
 from airlock.model.http import HttpRequest, HttpResponse, json_response
 from airlock.model.principal import Principal
@@ -59,7 +59,11 @@ class StatusApi:
             "healthy": not wrong,
             "wrong": wrong,
             "workers": workers,
-            "policy": {"desired_sha256": world.desired, "last_error": world.refused},
+            "policy": {
+                "desired_sha256": world.desired,
+                "rolled_back": rolled_back(world),
+                "last_error": world.refused,
+            },
             "configuration": {"desired_sha256": world.digest},
             "reload": world.report,
             "overlay": world.overlay,

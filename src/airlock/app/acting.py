@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from airlock.incident import approval, proposals
+from airlock.core.errors import ConfigError
+from airlock.incident import approval, loosening, proposals, rollback
 from airlock.incident.detect import answers, footing
 from airlock.incident.detect.answers import Footing
 from airlock.incident.detect.catalogue import Rule
@@ -15,7 +16,7 @@ from airlock.model import guards
 from airlock.model.detection import Mode
 from airlock.model.incident import Actor, Alert
 from airlock.model.lease import LONGEST_TEXT, Lease, Unfit, read_action, read_selector
-from airlock.model.proposal import Order, Proposal
+from airlock.model.proposal import Order, Prediction, Proposal
 from airlock.store import leases
 from airlock.store import proposals as kept
 from airlock.store.database import Store
@@ -62,7 +63,30 @@ class Acting:
                 self._propose(order, rule, doubts, now)
             elif not doubts:
                 given.append(self._give(order, rule, now))
+        if rule.id == loosening.RULE:
+            self._go_back(alert, rule, now)
         return given
+
+    def _go_back(self, alert: Alert, rule: Rule, now: float) -> None:
+        """Where policy answers nothing, propose the one that decided before, if there is one."""
+        wanted = Order(
+            action=rollback.ACTION,
+            selector={"to": rollback.PREVIOUS},
+            reason=f"{rule.id}: {rule.title}",
+            incident=alert.incident,
+        )
+        try:
+            order = proposals.completed(self._store, self._log.parent, wanted)
+        except Unfit:
+            return
+        if not self._asked_for(order, now):
+            self._propose(order, rule, ["it takes people"], now, self._predicted(order, now))
+
+    def _predicted(self, order: Order, now: float) -> Prediction | None:
+        try:
+            return proposals.predict(self._store, self._log, order, now=now)
+        except (sqlite3.Error, ConfigError):
+            return None
 
     def _held(self, order: Order, now: float) -> bool:
         """Whether a lease in force has exactly this already."""
@@ -117,12 +141,15 @@ class Acting:
         )
         return given.lease
 
-    def _propose(self, order: Order, rule: Rule, doubts: list[str], now: float) -> None:
+    def _propose(
+        self, order: Order, rule: Rule, doubts: list[str], now: float, seen: Prediction | None = None
+    ) -> None:
         by = Actor(type="detector", id=rule.id)
         if sum(each.by.type == "detector" for each in self._waiting(now)) >= MOST_WAITING:
             return
         reason = f"{order.reason}. By itself it does not happen: {'; '.join(doubts)}"[:LONGEST_TEXT]
-        proposals.propose(self._store, msgspec.structs.replace(order, reason=reason), by=by, now=now)
+        worded = msgspec.structs.replace(order, reason=reason)
+        proposals.propose(self._store, worded, by=by, now=now, prediction=seen)
 
 
 def _fit(order: Order) -> Order | None:

@@ -10,9 +10,12 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
+from airlock.audit import database
+from airlock.audit.standing import standing
 from airlock.core import sealed
 from airlock.core.clock import Clock
 from airlock.core.errors import ConfigError, Fault, PolicyFault
@@ -31,8 +34,8 @@ HEALTHY = 60.0
 """Seconds for which policy must have answered before a grant ends by itself."""
 
 
-ARRIVED = 60.0
-"""Seconds after the end of a grant until every call that passed by it stands in the audit log."""
+ARRIVED = 15.0
+"""Seconds after the end of a grant until every call that passed by it is durable in a journal."""
 
 
 class Policy(Decides, Protocol):
@@ -67,6 +70,8 @@ class Debts:
         self._clock = clock
         self._log = log
         self._well_since: float | None = None
+        self._awaited: dict[str, dict[str, int]] = {}
+        """Of a grant that is over: how far every chain of the log has to be."""
         self.trouble = ""
         """What is wrong, while it is tried again; empty: nothing."""
 
@@ -113,10 +118,21 @@ class Debts:
     def _note(self, grant: Grant) -> None:
         """Who passed by it. That these are all is certain once it is over and no row can be on its way."""
         now = self._clock.wall()
-        grants.owe(self._store, [debts.owed(row, grant) for row in debts.passed(self._log_file, grant)])
         over = grant.expires_at if grant.ended_at is None else grant.ended_at
-        if grant.counted_at is None and now >= over + ARRIVED:
+        whole = grant.counted_at is None and now >= over + ARRIVED and self._arrived(grant)
+        grants.owe(self._store, [debts.owed(row, grant) for row in debts.passed(self._log_file, grant)])
+        if whole:
             grants.counted(self._store, id=grant.id, now=now)
+            self._awaited.pop(grant.id)
+
+    def _arrived(self, grant: Grant) -> bool:
+        """Whether the log has what the journals had when every call that passed was durable there."""
+        if grant.id not in self._awaited:
+            chains = standing(self._data / "journal")
+            self._awaited[grant.id] = {uid: chain.durable for uid, chain in chains.items() if chain.durable}
+        with closing(database.open_reader(self._log_file)) as log:
+            heads = database.heads(log)
+        return all(uid in heads and heads[uid].seq >= seq for uid, seq in self._awaited[grant.id].items())
 
     def _judge(self, grant: Grant, policy: Policy) -> None:
         rows = {row.id: row for row in debts.passed(self._log_file, grant)}

@@ -13,7 +13,7 @@ from airlock.core.errors import Fault
 from airlock.core.standing import Detected
 from airlock.incident.detect import catalogue
 from airlock.model.incident import SEVERITIES
-from airlock.store import alerts, cursors, incidents
+from airlock.store import alerts, cursors, incidents, tidying
 from airlock.store.database import Store
 
 EVERY = 5.0
@@ -53,8 +53,9 @@ class Reading:
         open = Counter(incident.severity for incident in incidents.listing(self._store))
         waiting = alerts.waiting(self._store)
         raised: Counter[str] = Counter()
-        for rule, count in alerts.raised(self._store).items():
-            raised[rule if rule in catalogue.rules() else OUTSIDE] += count
+        for counts in (alerts.raised(self._store), tidying.removed(self._store)):
+            for rule, count in counts.items():
+                raised[rule if rule in catalogue.rules() else OUTSIDE] += count
         place = cursors.cursor(self._store, cursors.DETECT)
         return Detected(
             incidents={severity: open[severity] for severity in SEVERITIES},

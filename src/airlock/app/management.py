@@ -14,6 +14,7 @@ from airlock.api import (
     backtests,
     blocks,
     comms,
+    drills,
     evidence,
     grants,
     incident_clocks,
@@ -30,6 +31,7 @@ from airlock.api import (
     proposals,
     reload,
     reviews,
+    revisions,
     rules,
     runs,
     servers,
@@ -43,6 +45,7 @@ from airlock.api.blocks import BlocksApi
 from airlock.api.comms import CommsApi
 from airlock.api.deciding import Deciding
 from airlock.api.door import Allowed, Door
+from airlock.api.drills import DrillsApi
 from airlock.api.entries import Entry
 from airlock.api.evidence import EvidenceApi
 from airlock.api.grants import GrantsApi
@@ -57,10 +60,11 @@ from airlock.api.openapi import OpenApi
 from airlock.api.overrides import OverridesApi
 from airlock.api.playbooks import PlaybooksApi
 from airlock.api.policy import PolicyApi, World
-from airlock.api.proposals import ProposalsApi
-from airlock.api.reload import ReloadApi
+from airlock.api.proposals import ProposalsApi, Roll
+from airlock.api.reload import ReloadApi, rolling
 from airlock.api.replicas import ReplicasApi
 from airlock.api.reviews import ReviewsApi
+from airlock.api.revisions import RevisionsApi
 from airlock.api.rules import RulesApi
 from airlock.api.runs import RunsApi
 from airlock.api.servers import ServersApi
@@ -93,6 +97,7 @@ class Management(msgspec.Struct, frozen=True, kw_only=True):
     leases: LeasesApi
     overrides: OverridesApi
     proposals: ProposalsApi
+    policies: RevisionsApi
     servers: ServersApi
     incidents: IncidentsApi
     clocks: ClocksApi
@@ -111,6 +116,7 @@ class Management(msgspec.Struct, frozen=True, kw_only=True):
     documents: DocumentsApi | None = None
     evidence: EvidenceApi | None = None
     backtests: BacktestsApi | None = None
+    drills: DrillsApi | None = None
     """All None where no gateway runs that they could tell of."""
 
 
@@ -152,7 +158,7 @@ def management(
         store=store, trusted_proxies=config.server.trusted_proxies, look=containment.look, clock=clock
     )
     held = OverridesApi(leasing=leasing, base=lambda: tuning.base, overlay=lambda: world.overlay, clock=clock)
-    revisions = PolicyApi(world=world, active=active, living=lambda: replicas.living(store, now=clock.wall()))
+    standing = PolicyApi(world=world, active=active, living=lambda: replicas.living(store, now=clock.wall()))
     deciding = Deciding(
         store=store,
         gather=partial(gather, data=Path(config.data_dir)),
@@ -160,7 +166,13 @@ def management(
         clock=clock,
     )
     parts = behind(
-        guard=guard, leasing=leasing, revisions=revisions, held=held, deciding=deciding, clock=clock
+        guard=guard,
+        leasing=leasing,
+        standing=standing,
+        held=held,
+        deciding=deciding,
+        clock=clock,
+        roll=rolling(lambda by: reloading(by, rollback=True), world),
     )
     parts.servers.ask = lambda: peers.ask("cut")
     return msgspec.structs.replace(
@@ -171,6 +183,7 @@ def management(
         documents=record.documents(config, store, clock),
         evidence=EvidenceApi(store=store, data_dir=Path(config.data_dir), clock=clock),
         backtests=BacktestsApi(audit=Path(config.data_dir) / "audit.db", clock=clock),
+        drills=DrillsApi(store=store, base=lambda: tuning.base, clock=clock),
     )
 
 
@@ -178,19 +191,21 @@ def behind(
     *,
     guard: Door,
     leasing: Leasing,
-    revisions: PolicyApi,
+    standing: PolicyApi,
     held: OverridesApi,
     deciding: Deciding,
     clock: Clock,
+    roll: Roll | None = None,
 ) -> Management:
-    """What stands behind this door."""
-    proposing = ProposalsApi(leasing=leasing, base=held.base, clock=clock)
+    """What stands behind this door. `roll` lets a policy decide that people went back to."""
+    proposing = ProposalsApi(leasing=leasing, base=held.base, clock=clock, roll=roll)
     return Management(
         door=guard,
-        policy=revisions,
+        policy=standing,
         blocks=BlocksApi(leasing=leasing, clock=clock),
         leases=LeasesApi(leasing=leasing, proposals=proposing, clock=clock),
         proposals=proposing,
+        policies=RevisionsApi(leasing=leasing, proposals=proposing, base=held.base, clock=clock),
         servers=ServersApi(leasing=leasing, names=lambda: [entry.name for entry in held.base().servers]),
         overrides=held,
         incidents=IncidentsApi(deciding),
@@ -216,11 +231,13 @@ def entries(parts: Management) -> tuple[Entry, ...]:
         *(() if parts.documents is None else incident_documents.entries(parts.documents)),
         *(() if parts.evidence is None else evidence.entries(parts.evidence)),
         *(() if parts.backtests is None else backtests.entries(parts.backtests)),
+        *(() if parts.drills is None else drills.entries(parts.drills)),
         *policy.entries(parts.policy),
         *blocks.entries(parts.blocks),
         *overrides.entries(parts.overrides),
         *leases.entries(parts.leases),
         *proposals.entries(parts.proposals),
+        *revisions.entries(parts.policies),
         *servers.entries(parts.servers),
         *incidents.entries(parts.incidents),
         *incident_steps.entries(parts.incidents.deciding),

@@ -12,6 +12,7 @@ import msgspec
 
 from airlock.app.performed import Order, Outcome, Unfinished
 from airlock.app.performing_outside import Outside
+from airlock.app.performing_proposals import Proposing
 from airlock.app.posting import Posting
 from airlock.core.clock import Clock, rfc3339
 from airlock.core.config import Config
@@ -54,6 +55,7 @@ class Performer:
         self._look = look
         self._clock = clock
         outside = Outside(store=store, config=lambda: self._config, posting=posting, clock=clock)
+        proposing = Proposing(store=store, config=lambda: self._config, clock=clock)
         self._own: dict[str, Callable[[Order], Awaitable[Outcome | Unfinished]]] = {
             "evidence.snapshot": outside.evidence,
             "evidence.bundle": outside.evidence,
@@ -61,6 +63,8 @@ class Performer:
             "escalate": self._escalate,
             "notify.send": self._notify,
             "webhook.call": outside.webhook,
+            "policy.rollback": proposing,
+            "failmode.set": proposing,
         }
 
     def configure(self, config: Config) -> None:

@@ -72,12 +72,13 @@ class Reloading:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Report]] = {}
 
-    async def __call__(self) -> Report:
-        """The report. Raises `TimeoutError`."""
+    async def __call__(self, by: str, *, rollback: bool = False) -> Report:
+        """The report on what `by` asks for: a reload of everything, or of the policy that people went back
+        to. Raises `TimeoutError`."""
         number = next(self._numbers)
         self._waiting[number] = asked = asyncio.get_running_loop().create_future()
         try:
-            self.send({"op": "reload", "number": number})
+            self.send({"op": "reload", "number": number, "by": by, "rollback": rollback})
             async with asyncio.timeout(PATIENCE):
                 return await asked
         finally:

@@ -14,6 +14,7 @@ from airlock.app.collecting import Collecting
 from airlock.app.debts import Debts, Policy
 from airlock.app.detecting import Detecting
 from airlock.app.dispatching import Dispatch
+from airlock.app.drilling import Drilling
 from airlock.app.filing import Filer, Filing
 from airlock.app.loops import Background, Loops
 from airlock.app.notices import writer
@@ -23,6 +24,7 @@ from airlock.app.posting import Posting
 from airlock.app.record import sources
 from airlock.app.running import Running
 from airlock.app.ticking import Ticker
+from airlock.app.tidying import Tidying
 from airlock.app.watching import Watching
 from airlock.app.windows import Windows
 from airlock.channel import Channel
@@ -61,7 +63,14 @@ def compose(
     filing = Filing(filer, log=log)
     alerting = Alerting(config=config, store=store, tell_look=tell_look, clock=clock, log=log)
     detecting = Detecting(data=Path(config.data_dir), store=store, alerting=alerting, clock=clock, log=log)
-    windows = Windows(data_dir=Path(config.data_dir), store=store, found=alerting.found, clock=clock, log=log)
+    windows = Windows(
+        data_dir=Path(config.data_dir),
+        store=store,
+        found=alerting.found,
+        service=partial(service, config),
+        clock=clock,
+        log=log,
+    )
     ticker = Ticker(config=config, store=store, clock=clock, tell_look=tell_look, log=log)
     dispatch = Dispatch(
         store=store,
@@ -89,6 +98,8 @@ def compose(
     )
     audit = Path(config.data_dir) / "audit.db"
     watch = Watching(store=store, audit=audit, service=partial(service, config), clock=clock, log=log)
+    tidying = Tidying(config=config, store=store, clock=clock)
+    drilling = Drilling(config=config, store=store, clock=clock, log=log)
     running = Running(store=store, performer=performer, log_file=audit, clock=clock, log=log)
     loops = Loops(
         {
@@ -101,6 +112,8 @@ def compose(
             "detection": detecting.run,
             "windows": windows.run,
             "monitoring": watch.run,
+            "drills": drilling.run,
+            "tidying": tidying.run,
         },
         troubles={
             "notices": lambda: dispatch.trouble,
@@ -123,6 +136,8 @@ def compose(
             collecting.take_over,
             alerting.take_over,
             performer.configure,
+            drilling.take_over,
+            tidying.take_over,
         ],
     )
 

@@ -46,6 +46,12 @@ SEALED = 30.0
 BROKEN = 30.0
 """Seconds until a run that broke is tried again."""
 
+EVIDENCE = 2.0
+"""The same for evidence, which is kept without it then: what is to be proven may be that the log takes none.
+The row waits in the store, and is in the log once that takes it."""
+
+KEEPING = frozenset(("evidence.snapshot", "evidence.bundle"))
+
 STEP = 0.05
 """Seconds between two looks for that row."""
 
@@ -147,19 +153,21 @@ class Running:
         self._log.info("playbook", what="step_started", run=run.id, playbook=run.plan.id, step=entry.step)
 
     async def _carry_out(self, stored: Stored, step: PlannedStep, entry: StepRun) -> bool:
-        if not await self._recorded(stored.outbox[step.id]):
-            self._log.warning("playbook", what="step_not_recorded", run=stored.run.id, step=step.id)
-            return False
         begun = (stored.run.id, step.id, entry.started_at or 0.0)
         order = Order(run=stored.run, step=step, entry=entry, fresh=begun in self._begun)
+        keeps = order.action in KEEPING
+        if not await self._recorded(stored.outbox[step.id], within=EVIDENCE if keeps else SEALED):
+            self._log.warning("playbook", what="step_not_recorded", run=stored.run.id, step=step.id)
+            if not keeps:
+                return False
         outcome = await self._performed(order)
         self._begun.discard(begun)
         await self._write_result(stored.run, entry, outcome)
         return True
 
-    async def _recorded(self, number: int) -> bool:
-        """Whether the row is in the audit log, once it is or `SEALED` is over."""
-        end = self._clock.monotonic() + SEALED
+    async def _recorded(self, number: int, *, within: float) -> bool:
+        """Whether the row is in the audit log, once it is or `within` seconds are over."""
+        end = self._clock.monotonic() + within
         while await asyncio.to_thread(outbox.place, self._store, number) is None:
             if self._clock.monotonic() >= end:
                 return False

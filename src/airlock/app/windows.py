@@ -24,6 +24,7 @@ from airlock.incident.detect.catalogue import rules
 from airlock.incident.detect.follow import Follower
 from airlock.incident.detect.links import Defect
 from airlock.incident.detect.memory import Memory
+from airlock.model.health import Service
 from airlock.model.incident import Finding
 from airlock.store import rule_settings
 from airlock.store.database import Store
@@ -45,6 +46,9 @@ BEHIND = "the log grows faster than it is read: rules see a part of their window
 DISK_SHARE, DISK_BYTES = 0.10, 5 << 30
 """A disk is nearly full below both: a tenth of a large disk is no danger, nor is 5 GiB of a small one."""
 
+NOT_RECORDING = "audit failed"
+"""How the reason of a gateway begins that cannot record: no row of the log can say it."""
+
 Found = Callable[[Sequence[Finding]], Awaitable[None]]
 """Takes findings: folds them into alerts. Raises `Fault`."""
 
@@ -53,9 +57,18 @@ class Windows:
     """One loop of the engine."""
 
     def __init__(
-        self, *, data_dir: Path, store: Store, found: Found, clock: Clock, log: FilteringBoundLogger
+        self,
+        *,
+        data_dir: Path,
+        store: Store,
+        found: Found,
+        service: Callable[[], Service],
+        clock: Clock,
+        log: FilteringBoundLogger,
     ) -> None:
+        """`service` says how the gateway stands; it may block for seconds."""
         self._data_dir = data_dir
+        self._service = service
         self._store = store
         self._found = found
         self._clock = clock
@@ -119,8 +132,12 @@ class Windows:
 
     def _conditions(self, heads: dict[str, int]) -> list[Defect]:
         """What endangers the log although every row of it is right."""
+        found: list[Defect] = []
         usage = shutil.disk_usage(self._data_dir)
-        found = [Defect(reason="disk_low", component="disk")] if low(usage.free, usage.total) else []
+        if low(usage.free, usage.total):
+            found.append(Defect(reason="disk_low", component="disk"))
+        elif any(reason.startswith(NOT_RECORDING) for reason in self._service().reasons):
+            found.append(Defect(reason="recording_failed", component="audit"))
         chains = standing(self._data_dir / "journal")
         found += [defect for uid, chain in chains.items() for defect in troubles(uid, chain)]
         behind: dict[str, int] = {}

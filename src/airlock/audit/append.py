@@ -37,6 +37,8 @@ class Appender:
         self._capacity = 0
         self._end = 0
         self._written = 0
+        self._doubtful = False
+        """Whether a write to the newest segment failed since it was last read back."""
         self.records = 0
         """Records in the open segment."""
 
@@ -88,19 +90,24 @@ class Appender:
         """The last write or flush failed: give the handle back and forget it."""
         if self._handle is not None:
             self._handle.close()
+            self._doubtful = True
         self._handle = None
 
     def verify(self, chain: Chain) -> None:
         """Read the abandoned segment back from the medium: the head of `chain` must be in it, unchanged.
 
-        Raises OSError if it cannot be read, JournalDamaged if an acknowledged record is gone.
+        Raises OSError if it cannot be read, JournalDamaged if an acknowledged record is gone. Once is enough:
+        nothing writes to it any more, and a disk that takes nothing for hours is not read all the while.
         """
+        if not self._doubtful:
+            return
         if not self._name or chain.seq < journal.first_seq(self._name):
             return  # nothing in this segment was ever acknowledged
         stream = io.BytesIO(self._directory.read(self._name))
         found = list(deque(journal.records(stream, self._name, until=chain.seq), maxlen=1))
         if [(last.seq, form.entry_hash(last.entry)) for last in found] != [(chain.seq, chain.hash)]:
             raise journal.JournalDamaged(self._name, 0, f"record {chain.seq} was durable and is gone")
+        self._doubtful = False
 
     def close(self) -> None:
         """Give the unused part of the open segment back to the disk. All in it is durable."""

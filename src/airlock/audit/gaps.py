@@ -249,7 +249,7 @@ def _behind(chain_uid: str, live: LiveChain, head: int) -> Iterator[Gap]:
             check="spool",
             chain_uid=chain_uid,
             cause=f"{live.spool} outcomes wait in the spool: the journal could not take them",
-            next="free the disk, restart the gateway: recovery drains the spool",
+            next="let the journal be written again: its worker, or the next to start, logs them late",
         )
 
 

@@ -58,6 +58,38 @@ WHERE l.timestamp >= :since AND l.timestamp < :until AND l.event_type = 'call' A
 ORDER BY l.timestamp DESC LIMIT :most
 """
 
+
+class Asked(NamedTuple):
+    """One call that policy was asked about, whatever it said."""
+
+    id: str
+    timestamp: str
+    request: str
+    phase: str
+    tenant: str
+    server: str
+    tool: str
+    issuer: str
+    subject: str
+    session: str
+    revision: str
+    """Of the policy that was asked."""
+    inputs: str
+    """What is kept of the question, encrypted, base64; empty: nothing, or it was erased."""
+
+
+_ASKED = """
+SELECT l.id, l.timestamp, l.request_id, l.phase, COALESCE(l.tenant, ''), COALESCE(l.server_id, ''),
+  COALESCE(l.tool_name, ''), COALESCE(json_extract(p.data, '$.issuer'), ''), COALESCE(p.subject, ''),
+  COALESCE(json_extract(p.data, '$.session_digest'), ''), COALESCE(l.policy_revision, ''),
+  COALESCE(json_extract(p.data, '$.inputs'), '')
+FROM audit_log l LEFT JOIN audit_personal p ON p.n = l.n
+WHERE l.timestamp >= :since AND l.timestamp < :until AND l.event_type = 'call' AND l.tool_name IS NOT NULL
+  AND ((l.action = 'tool_call' AND (l.decision = 'allow' OR l.phase = 'intent'))
+    OR json_extract(l.metadata, '$.stage') = 'authorize')
+ORDER BY l.timestamp DESC LIMIT :most
+"""
+
 _HITS = """
 SELECT COUNT(*) FROM audit_log WHERE timestamp >= ? AND decision = 'deny'
   AND json_extract(metadata, '$.lease_id') = ?
@@ -73,6 +105,16 @@ def calls(path: Path, *, since: float, until: float, most: int = MOST) -> tuple[
     found = [Past(*row) for row in rows[:most]]
     found.reverse()
     return found, len(rows) > most
+
+
+def asked(path: Path, *, since: float, until: float, most: int = MOST) -> tuple[list[Asked], bool]:
+    """The calls of a time that policy was asked about, each once, the oldest first, and whether there were
+    more than `most` rows of such, of which the newest are given. Raises `sqlite3.Error`."""
+    wanted = {"since": timestamp(since), "until": timestamp(until), "most": most + 1}
+    with closing(database.open_reader(path)) as db:
+        rows = [Asked(*row) for row in db.execute(_ASKED, wanted)]
+    found = {row.request: row for row in sorted(rows[:most], key=lambda row: row.phase == "intent")}
+    return sorted(found.values(), key=lambda row: (row.timestamp, row.id)), len(rows) > most
 
 
 def hits(path: Path, *, lease: str, since: float) -> int:

@@ -37,6 +37,7 @@ def program() -> typer.Typer:
         debug,
         demo,
         doctor,
+        drill,
         evidence,
         failmode,
         incident,
@@ -84,6 +85,7 @@ def program() -> typer.Typer:
     app.add_typer(runbook.app, name="runbook")
     app.add_typer(alert.app, name="alert")
     app.add_typer(rule.app, name="rule")
+    app.add_typer(drill.app, name="drill")
     app.command("proposals")(proposal.proposals)
     app.command("approve")(proposal.approve)
     app.command("reject")(proposal.reject)

@@ -201,7 +201,7 @@ def _management(config: Config, store: Store) -> Management:
     return behind(
         guard=guard,
         leasing=leasing,
-        revisions=PolicyApi(world=World(), active=str),
+        standing=PolicyApi(world=World(), active=str),
         held=overrides,
         deciding=deciding,
         clock=SYSTEM,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 import msgspec
 import typer
 
+from airlock.cli.policy_changes import diff, rollback, went_back
 from airlock.cli.reload import reload
 from airlock.cli.suggest import suggest_policy
 from airlock.core.config import Config
@@ -171,6 +172,8 @@ def status(
 
 app.command("suggest")(suggest_policy)
 app.command("reload")(reload)
+app.command("diff")(diff)
+app.command("rollback")(rollback)
 
 
 def _print_source(bundle: Bundle) -> NoReturn:
@@ -225,6 +228,8 @@ def _running(running: dict[str, Any]) -> list[str]:
         why = f": {'; '.join(cache['why'])}" if cache["why"] else ""
         silent = "silent, last said " if each["silent"] else ""
         lines.append(f"worker {slot}: {silent}{each['active_sha256']}, decision cache {cache['state']}{why}")
+    if running["rolled_back"] is not None:
+        lines.append(went_back(running["rolled_back"]))
     if running["last_error"] is not None:
         lines.append(f"the last reload was refused: {running['last_error']['what']}")
     return lines

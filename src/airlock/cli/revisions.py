@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from airlock.cli import insight
+from airlock.cli.policy_changes import went_back
 
 
 def judge(found: dict[str, Any]) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def judge(found: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": found["version"],
         "policy": policy,
+        "rolled_back": found["policy"]["rolled_back"],
         "configuration": configuration,
         "workers": workers,
         "replicas_acked": acked,
@@ -48,6 +50,8 @@ def lines(judged: dict[str, Any]) -> list[str]:
         f"policy wanted:        {judged['policy']}",
         f"configuration wanted: {judged['configuration']}",
     ]
+    if judged["rolled_back"] is not None:
+        told.append(went_back(judged["rolled_back"]))
     if judged["last_error"] is not None:
         told.append(f"the last reload was refused: {judged['last_error']['what']}")
     for worker in judged["workers"]:

@@ -68,7 +68,8 @@ def line(found: dict[str, Any]) -> str:
     thresholds = " ".join(f"{name}={value:g}" for name, value in found["thresholds"].items())
     words = [found["id"], found["severity"], found["tier"], found["mode"], visible(found["title"])]
     own = [f"{visible(name)}: {each.get('mode') or 'thresholds'}" for name, each in found["tenants"].items()]
-    return "  ".join([*words, *filter(None, [thresholds]), *own])
+    proven = f"proven {found['last_proven'] or 'never'}"
+    return "  ".join([*words, *filter(None, [thresholds]), proven, *own])
 
 
 def _thresholds(asking: Containing, pairs: list[str]) -> dict[str, float]:

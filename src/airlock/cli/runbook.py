@@ -47,8 +47,9 @@ def _line(found: dict[str, Any]) -> str:
         wrong = found["problems"][0]
         return f"{visible(found['id'])}  CANNOT BE USED: line {wrong['line']}: {visible(wrong['text'])}"
     state = "active" if found["active"] else "not active"
+    drilled = found["last_proven"] or visible(found["last_drill"])
     title = f"{visible(found['id'])}  {found['severity_floor']}  {visible(found['title'])}"
-    return f"{title}  ({found['steps']} steps, {state}, drilled {visible(found['last_drill'])})"
+    return f"{title}  ({found['steps']} steps, {state}, drilled {drilled})"
 
 
 @app.command()

@@ -36,11 +36,11 @@ def serve(
     workers: Annotated[int | None, typer.Option(min=1, max=64, help="Gateway processes.")] = None,
 ) -> None:
     """Run the gateway until it is told to stop."""
+    from airlock.app.revisions import choose
     from airlock.core import log as logs
     from airlock.core.clock import SYSTEM
     from airlock.core.log_store import KeptLines, Place
     from airlock.core.settings import environment, load
-    from airlock.policy.bundle import load_bundle
     from airlock.policy.check import check_bundle
     from airlock.supervisor import Plan, Supervisor
 
@@ -54,13 +54,11 @@ def serve(
             loaded = msgspec.structs.replace(
                 loaded, config=msgspec.structs.replace(loaded.config, server=server)
             )
-        path = loaded.config.policy.path
-        bundle = load_bundle(Path(path) if path else None)
-        check_bundle(bundle)
-        return Plan(loaded=loaded, bundle=bundle)
+        return Plan(loaded=loaded, chosen=choose(loaded.config))
 
     try:
         plan = read_plan()
+        check_bundle(plan.bundle)
         kept = KeptLines(Place.of(plan.loaded.config), "supervisor")
 
         def relog(config: Config) -> None:
@@ -71,6 +69,7 @@ def serve(
         supervisor = Supervisor(
             plan=plan,
             read_plan=read_plan,
+            check=check_bundle,
             relog=relog,
             clock=SYSTEM,
             log=logs.get("supervisor"),

@@ -69,6 +69,8 @@ class Refused(Exception):
         self.lease = lease
         self.incident = incident
         self.request_id = request_id
+        self.judged: object = None
+        """Of a refusal by policy: the question that it answered, for the record (`model.call.Allowed`)."""
 
 
 class Rejected(Refused):

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from airlock.core.section import Section
+from airlock.core.section import Seconds, Section
 
 TargetKind = Literal["pagerduty", "slack", "webhook", "jira", "alertmanager", "apprise"]
 
@@ -65,6 +65,20 @@ class IncidentSection(Section, frozen=True, kw_only=True):
             "`active` raised."
         ),
     ] = True
+    keep: Annotated[
+        Seconds,
+        Meta(
+            ge=86400,
+            description="How long alerts are kept that ended without an incident, and rows for the audit log "
+            "after they are in it.",
+        ),
+    ] = 90 * 86400.0
+    drills: Annotated[
+        bool,
+        Meta(
+            description="Drill one detection rule a day, that whose proof is the oldest; see docs/drills.md."
+        ),
+    ] = False
     auto_contain: Annotated[
         tuple[str, ...],
         Meta(

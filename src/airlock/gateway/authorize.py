@@ -70,6 +70,9 @@ class Authorize:
         observed = self._observed(routed.server.entry, routed.identified.caller.principal.tenant)
         if refused is not None:
             if not observed:
+                refused.judged = Allowed(
+                    admitted=admitted, decision=decision, question=asked, facts=self.engine.facts
+                )
                 raise refused
             # What an answer obliges to still holds: it can only tighten.
             decision = structs.replace(decision, allow=True, approval=None, reason=OBSERVED)

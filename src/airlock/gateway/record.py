@@ -33,6 +33,7 @@ from airlock.gateway.words import (
     risk,
 )
 from airlock.model.call import (
+    Allowed,
     Authenticated,
     Findings,
     Identified,
@@ -157,6 +158,7 @@ class Record:
                 **behind,
                 **marks.asked(reached),
             },
+            judged=failure.judged if isinstance(failure, Refused) else None,
         )
 
     async def listed(self, caller: Identified, metadata: dict[str, Any], action: str | None = None) -> None:
@@ -214,6 +216,7 @@ class Record:
         severity: Severity | None = None,
         metadata: dict[str, Any] | None = None,
         result: bytes | None = None,
+        judged: object = None,
     ) -> Event:
         caller, identified, routed, allowed, _ = stages = unfold(reached)
         inbound, principal, snapshot = caller.inbound, caller.principal, caller.snapshot
@@ -232,7 +235,7 @@ class Record:
             attributes["synthetic"] = True
         if tool:
             attributes |= marks.standing(tool)
-        personal = self._personal(stages, result)
+        personal = self._personal(stages, result, judged if isinstance(judged, Allowed) else allowed)
         attributes |= marks.of_call(tool, personal.arguments, result, self.decoys)
         return Event(
             event_type="call",
@@ -264,8 +267,9 @@ class Record:
             personal=personal,
         )
 
-    def _personal(self, stages: Unfolded, result: bytes | None) -> Personal:
-        caller, identified, routed, allowed, redacted = stages
+    def _personal(self, stages: Unfolded, result: bytes | None, allowed: Allowed | None) -> Personal:
+        """`allowed` has what policy was asked, also where it said no."""
+        caller, identified, routed, _, redacted = stages
         inbound, principal = caller.inbound, caller.principal
         client = identified.client if identified else None
         arguments, asked = (

@@ -1,8 +1,8 @@
 """The actions that a playbook may call: what each takes, what it does to safety, who must agree.
 
 A closed list: what is not in it cannot be written into a playbook. Every action of a lease is one, with the
-fields of its selector as parameters. Nothing here loosens anything, and nothing runs a program that a
-playbook names.
+fields of its selector as parameters. What may loosen is only proposed, and its step waits for people;
+nothing runs a program that a playbook names.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from airlock.model.lease import LONGEST_TEXT, RULES, Action, Unfit, read_selecto
 from airlock.model.playbook import Call
 from airlock.model.proposal import Class
 
-Effect = Literal["tighten", "neutral", "tune"]
+Effect = Literal["tighten", "neutral", "tune", "loosen"]
 Kind = Literal["text", "duration", "object"]
 
-Observed = Literal["lease", "event", "repeat", "never"]
+Observed = Literal["lease", "event", "proposal", "repeat", "never"]
 """How it is found out after a crash whether a step was done: its lease is there; its line of the timeline is
-there, and a second is not written; nothing is lost by doing it again; or nobody can know."""
+there, and a second is not written; its proposal is there; nothing is lost by doing it again; or nobody can
+know."""
 
 
 class Param(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,6 +109,28 @@ OWN: tuple[Spec, ...] = (
         effect="neutral",
         needs="A",
         observed="event",
+    ),
+    Spec(
+        name="policy.rollback",
+        about="propose a policy that decided before, and wait for people",
+        params={"to": _TEXT},
+        effect="loosen",
+        needs="A",
+        observed="proposal",
+        timeout=3600.0,
+    ),
+    Spec(
+        name="failmode.set",
+        about="propose that calls which only read pass without policy, and wait for two people",
+        params={
+            "mode": Param(choices=("open",)),
+            "tools": Param(choices=("read-only",)),
+            "ttl": _WINDOW,
+        },
+        effect="loosen",
+        needs="A",
+        observed="proposal",
+        timeout=3600.0,
     ),
     Spec(
         name="webhook.call",

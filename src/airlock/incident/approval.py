@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from airlock.incident import loosening
+from airlock.incident import loosening, rollback
 from airlock.mcp import strict
 from airlock.model.incident import Actor
 from airlock.model.lease import RULES, Action, Unfit, read_action, read_selector, read_ttl
@@ -92,6 +92,8 @@ def checked(order: Order) -> Order:
     """The order with its selector normalised. Raises `Unfit` for what no lease could be."""
     if order.action == loosening.ACTION:
         return loosening.checked(order)
+    if order.action == rollback.ACTION:
+        return rollback.checked(order)
     if order.action in LOOSENING:
         needed = "server" if order.action == "server.restore" else "lease"
         if order.selector.keys() != {needed} or order.ttl is not None:
@@ -109,6 +111,9 @@ def judge(order: Order, prediction: Prediction | None) -> Judged:
         return Judged("C", ("it takes containment back",))
     if order.action == loosening.ACTION:
         return Judged("D", ("calls pass although policy answers nothing",))
+    if order.action == rollback.ACTION:
+        why = rollback.loosens(prediction, UNKNOWN)
+        return Judged("D" if why else "C", why or ("another policy decides, for everybody",))
     if order.action in LOOSENING:
         return Judged("D", ("it puts back what an incident took out of service",))
     action = read_action(order.action)

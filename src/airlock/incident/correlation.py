@@ -16,6 +16,9 @@ from airlock.model.incident import Alert, Decided, Finding, Incident, IncidentEv
 PARTIES = ("subject", "source_ip", "session", "token", "lease", "component")
 """Names of a group by which two alerts are about the same thing. A server is not: many parties use one."""
 
+WATCHED = "MONITORING"
+"""The status in which the harm is over: a rule that finds somebody else then is about something else."""
+
 MOST_OPEN = 5
 """Open incidents of one type that detection begins. A storm of alerts joins the newest of them."""
 
@@ -52,12 +55,17 @@ def choose(finding: Finding, open: Sequence[tuple[Incident, Sequence[Alert]]]) -
     none."""
     if found := again(finding, open):
         return found
-    alike = [incident for incident, _ in open if incident.type == type_of(finding)[0] and incident.rules]
+    alike = [
+        incident
+        for incident, _ in open
+        if incident.type == type_of(finding)[0] and incident.rules and incident.status != WATCHED
+    ]
     return alike[0].id if len(alike) >= MOST_OPEN else ""
 
 
 def again(finding: Finding, known: Sequence[tuple[Incident, Sequence[Alert]]]) -> str:
-    """The first of these incidents that has the rule of a finding, or its party; empty: none."""
+    """The first of these incidents that a finding is about; empty: none. It has the rule of the finding, or
+    its party; where the harm is over, the party counts alone."""
     for incident, alerts in known:
         if _same_tenant(finding, incident) and _related(finding, incident, alerts):
             return incident.id
@@ -69,11 +77,17 @@ def _same_tenant(finding: Finding, incident: Incident) -> bool:
 
 
 def _related(finding: Finding, incident: Incident, alerts: Sequence[Alert]) -> bool:
-    if finding.rule in incident.rules:
+    if incident.status != WATCHED and finding.rule in incident.rules:
         return True
     mine = {(name, finding.group[name]) for name in PARTIES if name in finding.group}
     theirs = {(name, alert.finding.group.get(name)) for alert in alerts for name in PARTIES}
-    return not mine.isdisjoint(theirs)
+    return not mine.isdisjoint(theirs) or (not mine and _found_again(finding, alerts))
+
+
+def _found_again(finding: Finding, alerts: Sequence[Alert]) -> bool:
+    """Whether a finding that names no party is of a rule and group that was found before."""
+    known = [(each.finding.rule, each.finding.group) for each in alerts]
+    return (finding.rule, finding.group) in known
 
 
 def order(alert: Alert, title: str, now: float) -> Open:

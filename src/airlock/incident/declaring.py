@@ -6,15 +6,17 @@ Each of these is one transaction: an alert never names an incident that does not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from airlock.incident import alerts as states
 from airlock.incident import correlation, lifecycle, severity, watching
+from airlock.incident.detect import answers, catalogue
 from airlock.incident.occasion import Occasion
 from airlock.incident.opening import open_incident
 from airlock.incident.orders import Open, Reopen
 from airlock.model.incident import Actor, Alert, Decided, Finding, Incident
-from airlock.model.lease import Unfit
-from airlock.store import alerts, incidents
+from airlock.model.lease import Action, Selector, Unfit, read_action, read_selector
+from airlock.store import alerts, incident_facts, incidents
 from airlock.store.changes import INCIDENTS, Change
 from airlock.store.database import Store
 
@@ -45,6 +47,7 @@ def attach(
             change, alert, step, actor=actor.id, word="alert_attached", now=now, expected=expected
         )
         incidents.change(change, incident, lambda record: _taken(record, after, when))
+        _adopt(change, after, now)
     return after
 
 
@@ -59,9 +62,11 @@ def declare(
             record = begun(change, correlation.order(before, title, now), when)
             return states.declare(before, record.id, actor.id, now)
 
-        return alerts.change(
+        after = alerts.change(
             change, alert, step, actor=actor.id, word="alert_declared", now=now, expected=expected
         )
+        _adopt(change, after, now)
+    return after
 
 
 def begun(change: Change, order: Open, occasion: Occasion) -> Incident:
@@ -93,6 +98,19 @@ def placed(
     if belongs:
         return attach(store, alert.id, belongs, actor, now=now)
     return declare(store, alert.id, title(alert.finding.rule), actor, now=now) if begin else alert
+
+
+def _adopt(change: Change, alert: Alert, now: float) -> None:
+    """What its rule contained for an alert before it had an incident belongs to that incident."""
+    rule = catalogue.rules().get(alert.finding.rule)
+    orders = answers.orders(rule, alert.finding) if rule is not None else []
+    wanted: list[tuple[Action, Selector]] = []
+    for order, _ in orders:
+        with suppress(Unfit):  # what can be no lease was given as none
+            action = read_action(order.action)
+            wanted.append((action, read_selector(action, order.selector)))
+    if rule is not None and wanted:
+        incident_facts.adopt(change, target=alert.incident, rule=rule.id, wanted=wanted, now=now)
 
 
 def _graver(store: Store, alert: Alert, when: Occasion) -> Alert:

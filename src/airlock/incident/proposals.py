@@ -13,12 +13,13 @@ from sqlalchemy import select
 
 from airlock.audit import past
 from airlock.core import ids
-from airlock.incident import approval, loosening, replay
+from airlock.incident import approval, loosening, rejudge, replay, rollback
 from airlock.incident.approval import Person
 from airlock.model.incident import Actor, Alert
 from airlock.model.lease import Unfit, read_action, read_selector
 from airlock.model.proposal import LOOSENING, Order, Prediction, Proposal
-from airlock.store import grants, leases, outbox, servers
+from airlock.policy import kept as policies
+from airlock.store import grants, leases, outbox, revisions, servers
 from airlock.store import proposals as kept
 from airlock.store.changes import GRANTS, OUTBOX, Change
 from airlock.store.database import Store
@@ -37,11 +38,23 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     changed: tuple[Activated, ...] = ()
 
 
+def completed(store: Store, data: Path, order: Order) -> Order:
+    """The order with what it leaves open filled in, and fit. `data`: the data directory. Raises `Unfit`."""
+    if order.action == rollback.ACTION:
+        with store.read() as connection:
+            changes = [each for each in revisions.listing(connection) if each.kind != "refused"]
+        order = rollback.resolved(order, changes, policies.names(data))
+    return approval.checked(order)
+
+
 def propose(
     store: Store, order: Order, *, by: Actor, now: float, prediction: Prediction | None = None
 ) -> Proposal:
     """Keep an order that needs somebody's word. Raises `Unfit` for what cannot be done at all."""
     fit = approval.checked(order)
+    if fit.action == rollback.ACTION:
+        with store.read() as connection:
+            rollback.allow(connection, fit)
     if fit.action == loosening.ACTION:
         with store.read() as connection:
             loosening.allow(connection, fit, now=now)
@@ -52,7 +65,10 @@ def predict(
     store: Store, log: Path, order: Order, *, now: float, minutes: int = MINUTES
 ) -> Prediction | None:
     """What a checked order would have done in these minutes; None for one that loosens: what was refused
-    left no calls to replay. Raises `sqlite3.Error`."""
+    left no calls to replay. Raises `sqlite3.Error`, `ConfigError` for a policy that is not kept."""
+    if order.action == rollback.ACTION:
+        since, incident = now - 60.0 * minutes, _rows_of(store, order.incident)
+        return rejudge.predict(log.parent, order.selector, since=since, until=now, incident=incident)
     if order.action in LOOSENING:
         return None
     action, since = read_action(order.action), now - 60.0 * minutes
@@ -92,6 +108,8 @@ def approve(store: Store, id: str, seen: str, who: Person, *, now: float) -> Out
             grants.give(Change(change.connection, GRANTS), given)
             outbox.leave(change.connection, loosening.row(proposal, given, who.id), at=now)
             return approval.carried_out(proposal, given.id, who.id, now)
+        if proposal.order.action == rollback.ACTION:
+            return approval.carried_out(proposal, rollback.order(change, proposal, now=now), who.id, now)
         changed.extend(_carry_out(change, proposal, now))
         return approval.carried_out(proposal, changed[0].lease.id, who.id, now)
 

@@ -13,9 +13,9 @@ Class = Literal["A", "B", "C", "D"]
 
 State = Literal["PROPOSED", "DRY_RUN", "APPROVED", "ACTIVE", "REJECTED", "EXPIRED", "FAILED"]
 
-Loosening = Literal["server.restore", "lease.release", "failmode.open"]
+Loosening = Literal["server.restore", "lease.release", "failmode.open", "policy.rollback"]
 LOOSENING: tuple[Loosening, ...] = get_args(Loosening)
-"""Actions beside those of leases. Each takes something back, or lets something pass."""
+"""Actions beside those of leases. Each takes something back, or may let something pass."""
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -35,7 +35,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     since: float
     until: float
     requests: int
-    """Calls that were let through."""
+    """Calls that were let through; for another policy, those that policy was asked about."""
     flipped: int
     """Of them, those that would have been refused, or whose result would have been held back."""
     sessions: int
@@ -51,6 +51,8 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """Of those that flip, how many the alerts of the incident name."""
     sample: tuple[str, ...]
     """Ids of audit rows."""
+    opened: int = 0
+    """Calls that were refused and would have passed."""
     truncated: bool = False
     """There were more calls than are replayed: the newest were."""
 

@@ -154,7 +154,7 @@ def waiting(store: Store) -> Mapping[str, int]:
 
 
 def raised(store: Store) -> Mapping[str, int]:
-    """How many alerts each rule ever raised."""
+    """How many alerts of each rule there are; those that were removed, `store.tidying.removed` has."""
     query = select(alerts.c.rule, func.count()).group_by(alerts.c.rule)
     with store.read() as connection:
         return {row[0]: row[1] for row in connection.execute(query)}

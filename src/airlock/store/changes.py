@@ -17,6 +17,7 @@ LEASES = "leases"
 INCIDENTS = "incidents"
 OUTBOX = "outbox"
 GRANTS = "grants"
+POLICY = "policy"
 
 
 def versions(connection: Connection) -> dict[str, int]:

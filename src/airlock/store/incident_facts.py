@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
 from sqlalchemy import Exists, Select, String, cast, exists, func, literal, select, update
 
-from airlock.model.lease import Action, Lease
+from airlock.model.lease import Action, Lease, Selector
 from airlock.store import grants as grants_store
 from airlock.store import lease_rows
 from airlock.store.changes import LEASES, Change
@@ -119,6 +120,27 @@ def move(change: Change, *, source: str, target: str) -> int:
     if count:
         Change(change.connection, LEASES).announce()
     return count
+
+
+def adopt(
+    change: Change, *, target: str, rule: str, wanted: Collection[tuple[Action, Selector]], now: float
+) -> int:
+    """Let leases in force that a rule gave, and that belong to no incident yet, belong to one; says how many
+    they are. `wanted`: what the rule answers to the alert that joined the incident."""
+    found = change.connection.execute(
+        select(leases).where(
+            (leases.c.incident == "")
+            & (leases.c.state == "active")
+            & (leases.c.origin == "detector")
+            & (leases.c.actor == rule)
+        )
+    )
+    standing = (lease_rows.standing(row, now) for row in found)
+    ids = [each.id for each in standing if each.state == "active" and (each.action, each.selector) in wanted]
+    if ids:
+        change.connection.execute(update(leases).where(leases.c.id.in_(ids)).values(incident=target))
+        Change(change.connection, LEASES).announce()
+    return len(ids)
 
 
 def grants_of(store: Store, incident: str, *, now: float) -> tuple[str, ...]:

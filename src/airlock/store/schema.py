@@ -369,3 +369,20 @@ api_keys_used = Table(
     Column("body", Text, nullable=False),
 )
 """Idempotency keys of the management API: who asks again with one gets the answer of the first time."""
+
+policy_revisions = Table(
+    "policy_revisions",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("revision", Text, nullable=False),
+    Column("before", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("at", Float(53), nullable=False),
+    Column("by", Text, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("incident", Text, nullable=False),
+    Column("against", Text),
+)
+"""`model.revision.Revision`: every change of the policy in force, and every one that was refused. The texts
+are in the data directory."""

@@ -192,6 +192,23 @@ def test_volume_without_a_past_is_unsure() -> None:
     assert (found.severity, found.confidence, found.labels) == ("P0", "low", {"fire": "classified"})
 
 
+@pytest.mark.parametrize("asked", [-5.0, 10.0], ids=["before the hour is over", "in the next hour"])
+def test_what_is_judged_is_not_what_is_usual(asked: float) -> None:
+    """A server that became slow right before the hour is slow right after it, too."""
+    rows = [
+        Seen(
+            id=f"{n}", at=START - 60 + n / 2, event_type="call", phase="outcome", decision="allow",
+            server="notes", latency_ms=1200,
+        )
+        for n in range(100)
+    ]  # fmt: skip
+    memory = Memory()
+    memory.feed(rows)
+    found = windows.run(memory.db, (rules()["MCP-025"],), START + asked, {})
+    memory.close()
+    assert [(each.group["server"], each.severity) for each in found] == [("notes", "P1")]
+
+
 def test_a_trace_with_a_mistake_names_its_line() -> None:
     for wrong in ('{"at": 0}\n{"nope": 1}', '{}\n{"repeat": 0}', "{}\nno json", '{}\n{"bytes": "many"}'):
         with pytest.raises(ValueError, match=r"^line 2: "):

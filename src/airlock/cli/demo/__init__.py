@@ -12,13 +12,17 @@ from typing import Annotated, Literal
 
 import typer
 
-Name = Literal["day", "incident"]
+Name = Literal["day", "incident", "policy", "latency", "audit"]
 
 
 def demo(
     story: Annotated[
         Name,
-        typer.Argument(help="`day`: how calls are governed. `incident`: an attack, until it is reviewed."),
+        typer.Argument(
+            help="`day`: how calls are governed. And until they are reviewed, `incident`: an attack; "
+            "`policy`: a policy that cannot decide; `latency`: a server that becomes slow; "
+            "`audit`: a log that cannot be written."
+        ),
     ] = "day",
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per step.")] = False,
@@ -39,6 +43,18 @@ def demo(
 
     if story == "day":
         raise typer.Exit(play(DAY, as_json=as_json, keep=keep))
+    if story == "policy":
+        from airlock.cli.demo.response.policy import POLICY
+
+        raise typer.Exit(play(POLICY, as_json=as_json, keep=keep))
+    if story == "latency":
+        from airlock.cli.demo.response.story_latency import LATENCY
+
+        raise typer.Exit(play(LATENCY, as_json=as_json, keep=keep))
+    if story == "audit":
+        from airlock.cli.demo.response.story_audit import AUDIT
+
+        raise typer.Exit(play(AUDIT, as_json=as_json, keep=keep))
     from airlock.cli.demo.response.story import INCIDENT
 
     raise typer.Exit(play(INCIDENT, as_json=as_json, keep=keep))

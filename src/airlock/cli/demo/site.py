@@ -99,8 +99,8 @@ class Site:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(child) for child in children if _is_worker(child)]
 
-    def token(self, subject: str, *, role: str, tenant: str = "acme") -> str:
-        """A demo token of this gateway."""
+    def token(self, subject: str, *, role: str, tenant: str = "acme", signed_in: bool = False) -> str:
+        """A demo token of this gateway; `signed_in`: it says that the subject signed in at this moment."""
         issuer = LocalIssuer.open(self.data, self.url)
         return issuer.issue(
             subject=subject,
@@ -110,6 +110,7 @@ class Site:
             scopes=SUPPORTED,
             ttl=600,
             audience="",
+            signed_in=signed_in,
             now=SYSTEM.wall(),
         )
 

@@ -100,8 +100,8 @@ def debt(
 ) -> None:
     """List the calls that passed while policy answered nothing, with what policy says of them now.
 
-    Exit code 0: every one is judged; 1: refused, or some are open; 2: could not run; 4: waiving takes
-    somebody else as well.
+    Exit code 0: every one is judged; 1: refused, or some are open or not counted yet; 2: could not run; 4:
+    waiving takes somebody else as well.
     """
     asking = Asking(config, token)
     incident = asking.id(id)
@@ -113,12 +113,14 @@ def debt(
         return
     document = asking.of(incident, "debt")
     asking.tell(document, as_json, _owed)
-    if document["open"]:
+    if document["open"] or document["counting"]:
         raise typer.Exit(REFUSED)
 
 
 def _owed(document: dict[str, Any]) -> list[str]:
-    return [
+    told = [
         f"{visible(each['id'])}  {each['state']}  {visible(each['resource'])}  {visible(each['why'])}"
         for each in document["debt"]
-    ] or ["no call passed without a decision"]
+    ]
+    told += [f"grant {visible(each)}: its calls are still counted" for each in document["counting"]]
+    return told or ["no call passed without a decision"]

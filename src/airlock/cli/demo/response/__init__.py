@@ -1,1 +1,1 @@
-"""`airlock demo incident`: an attack on a running gateway, from the first guess to the closed review."""
+"""Incidents on a running gateway, until they are reviewed: an attack, and parts that really fail."""

@@ -6,7 +6,7 @@ import asyncio
 
 from airlock.cli.demo import agent
 from airlock.cli.demo.evidence import eventually
-from airlock.cli.demo.response import attack
+from airlock.cli.demo.response import acts, attack
 from airlock.cli.demo.response.room import PATIENCE, Document, Room
 from airlock.core.clock import SYSTEM
 
@@ -38,18 +38,15 @@ async def quiet(room: Room) -> None:
 
 async def stuffed(room: Room) -> None:
     """Somebody tries the credentials of many people from one address."""
-    room.began = SYSTEM.wall()
+    room.starts("the first guess")
     async with attack.behind("", attack.GUESSER) as carrier:
         for number in range(GUESSES):
             token = attack.forged(room.site.token(f"victim-{number}", role="clerk"))
             carrier.headers["Authorization"] = f"Bearer {token}"
             await attack.status(carrier, room.site.url, LIST)
     room.tell("attacker", f"{GUESSES} forged tokens of {GUESSES} people, from {attack.GUESSER}")
-    alert = await room.until("MCP-002 raised an alert with an incident", _placed, _of("MCP-002"))
-    room.incident = alert["incident"]
+    await acts.alerted(room, "MCP-002")
     lease = await _lease(room, "ip.block", f"{attack.GUESSER}/32")
-    room.tell("airlock", f"{alert['finding']['severity']} {alert['finding']['rule']}: {_said(alert)}")
-    room.tell("airlock", f"opens {room.incident}")
     room.tell("airlock", f"{lease['action']} {lease['selector']['cidr']} until {lease['expires_at']}")
     record = (await room.about())["incident"]
     opened = (record["type"], record["status"], record["severity"])
@@ -60,7 +57,7 @@ async def stuffed(room: Room) -> None:
     )
     room.check("the lease is the rule's own", expected="detector", seen=lease["origin"])
     await _everywhere(room, "", attack.GUESSER, 403, "both workers refuse the address")
-    room.tell("clock", f"contained {SYSTEM.wall() - room.began:.1f} s after the first guess")
+    room.mark("contained")
     async with agent.connected(room.site.url, room.clerks["ada"]) as client:
         answer = await client.call("customers__customer", number=9)
     room.check("ada works on", expected=0, seen=answer.code)
@@ -68,9 +65,6 @@ async def stuffed(room: Room) -> None:
 
 async def commanded(room: Room) -> None:
     """A person takes command; whoever has to know is told."""
-    await room.about("/acknowledge", {})
-    for role, person in (("incident_commander", "olga"), ("communications_lead", "paul")):
-        await room.about("/roles", {"role": role, "person": person})
     facts = {
         "business_impact": "None so far: guesses were refused.",
         "affected_users": "30 people whose tokens were guessed at",
@@ -78,16 +72,8 @@ async def commanded(room: Room) -> None:
         "ticket_url": "https://tickets.example.com/INC-1",
         "status_page_url": "https://status.example.com/",
     }
-    await room.ask(f"/api/v1/incidents/{room.incident}", facts, method="PATCH")
-    await room.command("incident", "declare", room.incident)
-    record = (await room.about())["incident"]
-    room.check("people work on it", expected="INVESTIGATING", seen=record["status"])
-    for template, audience in (("notification", "status_updates"), ("team", "war_room")):
-        message = await room.delivered(template, audience)
-        first = message["subject"] or message["body"].splitlines()[0]
-        room.tell("inbox", f"{audience}: {first}")
-        _complete(room, message)
-    room.tell("clock", f"people were told {SYSTEM.wall() - room.began:.1f} s after the first guess")
+    await acts.commanded(room, facts)
+    room.mark("people told")
 
 
 async def enumerated(room: Room) -> None:
@@ -102,8 +88,8 @@ async def enumerated(room: Room) -> None:
     room.tell("clock", f"slowed down {SYSTEM.wall() - began:.1f} s after the first name")
     room.check("the lease is the rule's own", expected="detector", seen=lease["origin"])
     for rule in ("MCP-001", "MCP-005"):
-        alert = (await room.until(f"{rule} raised an alert", lambda told: told["alerts"], _of(rule)))[0]
-        room.tell("airlock", f"{alert['finding']['severity']} {rule}: {_said(alert)}")
+        alert = (await room.until(f"{rule} raised an alert", lambda told: told["alerts"], acts.of(rule)))[0]
+        acts.said(room, alert)
         await _join(room, alert)
     rules = set((await room.about())["incident"]["rules"])
     room.check("both belong to the incident", expected=True, seen={"MCP-001", "MCP-005"} <= rules)
@@ -131,8 +117,8 @@ async def taken(room: Room) -> None:
     answer = await agent.by_hand(carrier, room.site.url, sent)
     room.tell("attacker", "mails what was read to drop@example.net")
     room.check("the mail went out", expected=True, seen=agent.served(answer))
-    alert = (await room.until("MCP-009 raised an alert", lambda told: told["alerts"], _of("MCP-009")))[0]
-    room.tell("airlock", f"{alert['finding']['severity']} MCP-009: {_said(alert)}")
+    alert = (await room.until("MCP-009 raised an alert", lambda told: told["alerts"], acts.of("MCP-009")))[0]
+    acts.said(room, alert)
     await _join(room, alert)
     words = ("is_suspected_breach=true", "business_impact=Records of customers were read and mailed.")
     await room.command("incident", "edit", room.incident, *words)
@@ -144,18 +130,6 @@ async def taken(room: Room) -> None:
 
 def _pieces(room: Room) -> list[int]:
     return [stream.pieces for stream in room.streams]
-
-
-def _of(rule: str) -> str:
-    return f"/api/v1/alerts?state=all&rule={rule}"
-
-
-def _placed(told: Document) -> Document | None:
-    return next((each for each in told["alerts"] if each["incident"]), None)
-
-
-def _said(alert: Document) -> str:
-    return alert["finding"]["summary"]
 
 
 async def _join(room: Room, alert: Document) -> None:
@@ -185,13 +159,3 @@ async def _everywhere(room: Room, token: str, address: str, expected: int, fact:
             seen = {await attack.status(carrier, room.site.url, LIST) for _ in range(LOOKS)}
             await asyncio.sleep(0.05)
     room.check(fact, expected={expected}, seen=seen)
-
-
-def _complete(room: Room, message: Document) -> None:
-    """A notice names the incident, and leaves no blank."""
-    text = f"{message['subject']}\n{message['body']}"
-    room.check(
-        f"{message['template']} names the incident and has no blank to fill in",
-        expected=(True, False),
-        seen=(room.incident in text, "[" in message["body"]),
-    )

@@ -12,6 +12,7 @@ from airlock.cli.demo.response.attack import Stream
 from airlock.cli.demo.response.site import ResponseSite
 from airlock.cli.demo.stage import Stage
 from airlock.cli.demo.transcript import Transcript, Unexpected
+from airlock.core.clock import SYSTEM
 
 PATIENCE = 60.0
 """Seconds that the engine may take for something; on a quiet machine it takes one or two."""
@@ -30,11 +31,24 @@ class Room(Stage):
         self.clerks = {name: site.token(name, role="clerk") for name in ("ada", "eve", "vera")}
         """Who works here. The tokens of eve and vera were stolen."""
         self.incident = ""
-        self.began = 0.0
-        """When the attack began, Unix seconds."""
+        self.run: Document = {}
+        """The run of a playbook that waits for a person."""
+        self.times: dict[str, float] = {}
+        """Seconds from the beginning to what happened since, in its order."""
+        self._began = 0.0
+        self._since = ""
         self.streams: list[Stream] = []
         self.carriers: list[Any] = []
         """Connections of the attacker that stay open over several steps."""
+
+    def starts(self, what: str) -> None:
+        """What is told by the clock is counted from now."""
+        self._began, self._since, self.times = SYSTEM.monotonic(), what, {}
+
+    def mark(self, what: str) -> None:
+        """Something is true, this long after the beginning."""
+        self.times[what] = SYSTEM.monotonic() - self._began
+        self.tell("clock", f"{what} {self.times[what]:.1f} s after {self._since}")
 
     async def ask(self, path: str, body: object = None, *, who: str = "olga", method: str = "") -> Document:
         """What the management API answers. Raises `Unexpected` for a refusal."""

@@ -48,6 +48,8 @@ class ResponseSite(Site):
         self.inbox = Inbox()
         self.taken = self.folder / "taken.jsonl"
         """The parts of exports that the register sent, written by itself."""
+        self.slow = self.folder / "slow"
+        """While it is there, the register takes as many seconds longer for a call as it says."""
 
     def settings(self, place: str, command: list[str], variables: Mapping[str, str]) -> dict[str, Any]:
         """See `Site.settings`. Callers behind the proxy 127.0.0.1 have the addresses that it names."""

@@ -4,9 +4,29 @@ from __future__ import annotations
 
 from airlock.cli.demo.play import Story
 from airlock.cli.demo.response import answered, found
+from airlock.cli.demo.response.ending import RECORDS, Ending
 from airlock.cli.demo.response.room import Room
 from airlock.cli.demo.response.site import ResponseSite
 from airlock.cli.demo.transcript import Line
+
+ENDING = Ending(
+    cause="Two tokens were stolen from laptops.",
+    resolution="Both tokens and their addresses are shut out.",
+    answers=(
+        "occurrence=Tokens lay in files that other programs could read.",
+        "prevention=Nothing bound a token to the machine of its owner.",
+        "detection_delay=There was none for the guesses; the thief looked like a clerk until he sent mail.",
+        "resolution_time=Minutes: the playbook blocked, a person suspended.",
+        "monitoring=Reading followed by sending raised the alert.",
+        "contributing_factors=long-lived tokens; no second factor for exports",
+        "went_well=guesses were blocked before anybody woke up; the snapshot came before the block",
+        "improve=sending after a sensitive read should have waited for a person",
+        "breach_answered=true",
+    ),
+    action="Bind tokens to machines",
+    summary="Contained; nobody else was hit.",
+    records=(*RECORDS, "breach-report"),
+)
 
 STEPS = (
     ("A day like any other", found.quiet, "Work as usual raises no alert."),
@@ -47,17 +67,17 @@ STEPS = (
     ),
     (
         "Resolved",
-        answered.resolved,
+        ENDING.resolved,
         "Nothing is resolved before it was verified, everything contained is owned, and it is watched.",
     ),
     (
         "Reviewed and closed",
-        answered.reviewed,
+        ENDING.reviewed,
         "Cause, answers, actions and sealed evidence end an incident.",
     ),
     (
         "What is left of it",
-        answered.proven,
+        ENDING.proven,
         "The evidence holds without the gateway, one changed byte is found, and people can read the files.",
     ),
 )

@@ -2,6 +2,7 @@
 
 `python customers.py LISTENER FOLDER`: an inherited listening socket, and the folder of the demo. There it
 notes every call that it receives in `calls.jsonl`, and in `taken.jsonl` every part of an export that it sent.
+While a file `slow` lies there, each call takes as many seconds as it says.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ def build(folder: Path) -> MCPServer:
     async def look(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         if ctx.method == "tools/call":
             note(folder / "calls.jsonl", ctx.params)
+            await asyncio.sleep(slowness(folder / "slow"))
         return await call_next(ctx)
 
     async def export(ctx: Context, table: str) -> str:
@@ -49,6 +51,14 @@ def build(folder: Path) -> MCPServer:
     server.add_tool(customer)
     server.add_tool(export)
     return server
+
+
+def slowness(path: Path) -> float:
+    """Seconds that a call takes longer than it has to."""
+    try:
+        return float(path.read_text())
+    except FileNotFoundError:
+        return 0.0
 
 
 def note(path: Path, what: object) -> None:
