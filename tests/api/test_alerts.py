@@ -182,7 +182,7 @@ def test_a_rule_is_set_everywhere_or_for_a_tenant_and_set_back(house: House) -> 
     assert (rule["mode"], rule["thresholds"]) == ("active", rule["shipped"]["thresholds"])
     told = rows(house)
     assert [row.reason for row in told] == ["rule_changed"] * 3
-    assert told[0].metadata["after"] == {"mode": "monitor", "thresholds": {"subjects": 20}}
+    assert told[0].metadata["after"] == {"mode": "monitor", "thresholds": {"subjects": "20.0"}}
     assert "too loud" not in str(told[0].metadata)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from airlock.model.incident import Actor, Alert, Finding, Incident
 from airlock.model.lease import Selector
 from airlock.model.principal import Principal
 from airlock.model.proposal import Order
+from airlock.policy import kept
 from airlock.store import incidents, leases
 from airlock.store.changes import INCIDENTS
 from airlock.store.database import Store
@@ -25,6 +27,7 @@ from airlock.store.schema import alerts
 from tests.api.containing import House
 from tests.audit.conftest import Log
 from tests.gateway.parts import NOW, principal
+from tests.policy.revised import Files, text
 
 PROPOSALS = "/api/v1/proposals"
 SUSPEND = {"action": "subject.suspend", "selector": {"subject": "bob"}, "ttl": "30m", "reason": "stolen"}
@@ -96,6 +99,16 @@ def test_a_proposal_without_recorded_calls_has_no_prediction_and_waits(site: Sit
     assert site.ask("GET", PROPOSALS)[1]["proposals"] == [found]
     assert site.ask("GET", f"{PROPOSALS}/{found['id']}")[1]["proposal"] == found
     assert not leases.listing(site.store, now=NOW)
+
+
+def test_nobody_agrees_to_a_policy_that_is_not_kept_any_more(site: Site, tmp_path: Path) -> None:
+    files = Files(tmp_path)
+    good = files.load(text("echo")).bundle.revision
+    files.load(text("fail"))
+    found = site.proposed({"action": "policy.rollback", "selector": {"to": good}, "reason": "too much"})
+    shutil.rmtree(tmp_path / kept.FOLDER / good)
+    assert site.approve(found) == (409, "revision_unknown")
+    assert [each.kind for each in files.changes(site.store)] == ["reload", "reload"]
 
 
 def test_an_approval_carries_it_out_once(site: Site) -> None:

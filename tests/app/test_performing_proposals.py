@@ -18,6 +18,7 @@ from tests.policy.revised import Files, text
 
 BACK = 'action {"id": "back"}\npolicy.rollback(to="previous")'
 OPEN = 'action {"id": "open"}\nfailmode.set(mode="open", tools="read-only", ttl="10m")'
+ANN = Person(issuer="i", subject="ann", approver=True, auth_time=int(NOW))
 BO = Person(issuer="i", subject="bo", approver=True, auth_time=int(NOW))
 
 
@@ -46,7 +47,8 @@ def decided(store: Store, monkeypatch: pytest.MonkeyPatch, *, agree: bool) -> No
         proposal = real(where, id)
         if proposal is not None and proposal.state in ("PROPOSED", "DRY_RUN"):
             if agree:
-                proposals.approve(where, id, proposal.digest, BO, now=NOW)
+                for who in (ANN, BO):
+                    proposals.approve(where, id, proposal.digest, who, now=NOW)
             else:
                 proposals.reject(where, id, BO, "it is right as it is", now=NOW)
         return real(where, id)

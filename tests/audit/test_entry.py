@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from airlock.audit import entry as form
 from airlock.audit import limits, vocabulary
+from airlock.model import exact
 from airlock.model.entry import Event, Personal
 from tests.audit.writing_parts import event
 
@@ -34,7 +35,7 @@ PLACE = form.Place(
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 KEYS = st.from_regex(r"[a-z0-9_]{1,12}", fullmatch=True)
-WHOLE = st.integers(-limits.INTEGER_MAX, limits.INTEGER_MAX)
+WHOLE = st.integers(-exact.INTEGER_MAX, exact.INTEGER_MAX)
 VALUES = st.recursive(
     st.none() | st.booleans() | WHOLE | TEXT,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(KEYS, inner, max_size=4),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from typer.testing import CliRunner, Result
@@ -15,6 +17,8 @@ from airlock.app.revisions import choose
 from airlock.audit.database import open_writer
 from airlock.cli.policy import app
 from airlock.cli.policy_changes import went_back
+from airlock.incident import rejudge
+from airlock.model.proposal import Prediction
 from airlock.store.database import Store
 from tests.app.play_parts import opened
 from tests.policy.revised import Files, text
@@ -40,10 +44,20 @@ def told(files: Files, *words: str) -> Result:
     return CliRunner().invoke(app, [*words, "--config", str(files.data / "airlock.yaml")])
 
 
-def test_one_person_goes_back_where_nothing_more_passes(store: Store, files: Files) -> None:
+def test_one_person_goes_back_where_nothing_more_passes(
+    store: Store, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with closing(open_writer(files.data / "audit.db")):
         pass
     good, bad = files.load(text("echo")).bundle.revision, files.load(text("fail")).bundle.revision
+    unseen = told(files, "rollback", "--reason", "too much passes")
+    assert (unseen.exit_code, "no recorded call to try it on" in unseen.output) == (4, True), unseen.output
+    real = rejudge.predict
+
+    def tried(data: Path, selector: Mapping[str, str], **more: Any) -> Prediction:
+        return msgspec.structs.replace(real(data, selector, **more), requests=9, flipped=3)
+
+    monkeypatch.setattr(rejudge, "predict", tried)
     done = told(files, "rollback", "--reason", "too much passes")
     assert done.exit_code == 0, done.output
     assert f"policy {bad[:12]} gave way to {good[:12]}; no worker runs" in done.output

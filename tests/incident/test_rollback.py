@@ -70,6 +70,51 @@ def test_an_order_names_both_revisions_in_full(store: Store, files: Files) -> No
             proposals.completed(store, files.data, asked(to))
 
 
+def test_a_policy_that_was_only_refused_is_nothing_to_go_back_to(store: Store, files: Files) -> None:
+    files.load(text("echo"))
+    never = files.write(text("everything"))
+    files.history.refused(never, "a test of it fails", by="mallory")
+    files.load(text("fail"))
+    with pytest.raises(Unfit, check=lambda unfit: unfit.reason == "revision_unknown"):
+        proposals.completed(store, files.data, asked(never.revision))
+
+
+def test_a_shorter_time_asks_no_fewer_calls(
+    store: Store, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lasts: list[float] = []
+
+    def predict(*_: object, since: float, until: float, incident: object) -> Prediction:
+        lasts.append(until - since)
+        return seen()
+
+    monkeypatch.setattr(proposals.rejudge, "predict", predict)
+    for minutes in (1, 600):
+        proposals.predict(store, files.data / "audit.db", asked(), now=NOW, minutes=minutes)
+    assert lasts == [3600.0, 36000.0]
+
+
+def test_fewer_obligations_let_more_pass(store: Store, files: Files) -> None:
+    sealed.load_or_create_keys(files.data)
+
+    def loaded(duties: str) -> str:
+        said = f'decision := {{"allow": true, "reason": "ok", "obligations": {duties}}}'
+        return files.load(f"package airlock\n\nimport rego.v1\n\n{said}\n").bundle.revision
+
+    strict = loaded('{"redact": ["email"], "max_result_bytes": 10, "audit": "intent"}')
+    judges = rejudge.Judges(files.data)
+    made = call(files, "echo", strict)
+    for lax in (
+        "{}",
+        '{"redact": ["email"], "max_result_bytes": 11, "audit": "intent"}',
+        '{"redact": ["phone"], "max_result_bytes": 10, "audit": "intent"}',
+        '{"redact": ["email"], "max_result_bytes": 10}',
+    ):
+        other = loaded(lax)
+        assert judges.flip(made, strict, other) == "opened", lax
+    assert judges.flip(made, other, strict) == "same"
+
+
 def test_without_a_policy_before_there_is_nothing_to_go_back_to(store: Store, files: Files) -> None:
     files.load(text("echo"))
     with pytest.raises(Unfit, check=lambda unfit: unfit.reason == "revision_unknown"):
@@ -88,6 +133,8 @@ def test_an_order_has_no_duration(store: Store) -> None:
         (seen(flipped=3), "C"),
         (seen(flipped=3, opened=1), "D"),
         (seen(unknown=1, unknown_share=0.1), "D"),
+        (seen(requests=0), "D"),
+        (seen(truncated=True), "D"),
         (None, "D"),
     ],
 )

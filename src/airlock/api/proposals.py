@@ -33,6 +33,7 @@ from airlock.model.incident import Actor
 from airlock.model.lease import LONGEST_TEXT, read_action, read_selector
 from airlock.model.principal import Principal
 from airlock.model.proposal import LOOSENING, Order, Prediction, Proposal
+from airlock.policy import kept as policies
 from airlock.store import proposals as kept
 
 Roll = Callable[[str], Awaitable[dict[str, int]]]
@@ -177,7 +178,9 @@ class ProposalsApi:
     async def approve(self, request: HttpRequest, who: Principal) -> HttpResponse:
         """Agree. 202 while it waits for somebody else; else it is carried out."""
         seen, by, id = document(request, Approve).digest, person(who), request.params["id"]
-        self._harmless(request, (await self._found(id)).order)
+        order = (await self._found(id)).order
+        self._harmless(request, order)
+        await asyncio.to_thread(self._there_still, order)
         outcome = await asyncio.to_thread(lambda: fit(lambda: self._approved(id, seen, by)))
         if outcome.proposal.state == "ACTIVE" and outcome.proposal.order.action == rollback.ACTION:
             return await self.rolled(outcome.proposal, who)
@@ -225,6 +228,14 @@ class ProposalsApi:
         if order.action not in LOOSENING:
             self._leasing.harmless(request, read_selector(read_action(order.action), order.selector))
 
+    def _there_still(self, order: Order) -> None:
+        """An order that no gateway could follow would keep the next one from starting."""
+        if order.action == rollback.ACTION:
+            try:
+                policies.load(Path(self._base().data_dir), order.selector["to"])
+            except ConfigError as gone:
+                raise _not_kept(gone) from gone
+
     def _approved(self, id: str, seen: str, by: Person) -> Outcome:
         return proposals.approve(self._leasing.store, id, seen, by, now=self._clock.wall())
 
@@ -239,7 +250,7 @@ class ProposalsApi:
         except sqlite3.Error:
             return None
         except ConfigError as gone:
-            raise Rejected(409, INVALID_PARAMS, "revision_unknown", str(gone)) from gone
+            raise _not_kept(gone) from gone
 
     async def _actual(self, proposal: Proposal) -> dict[str, Any] | None:
         since = proposal.ended_at or proposal.created_at
@@ -260,6 +271,10 @@ class ProposalsApi:
     def _answer(self, status: int, proposal: Proposal) -> HttpResponse:
         told = {"proposal": proposal_shown.shown(proposal, self._clock.wall())}
         return json_response(status, told, etag(proposal.version))
+
+
+def _not_kept(gone: ConfigError) -> Rejected:
+    return Rejected(409, INVALID_PARAMS, "revision_unknown", str(gone))
 
 
 def _there(found: Proposal | None) -> Proposal:

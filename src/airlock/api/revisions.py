@@ -58,8 +58,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """One change. `undone`: a rollback took it back. `diff`: None where a text is not kept. `judged`: calls
-    that the earlier policy refuses and this one lets pass (`opened`), the other way round (`closed`), neither
-    (`same`), and those that nobody can tell (`untold`); None where there is no log, or nothing before."""
+    that this policy lets pass and the earlier one refuses, or with more obligations (`opened`), that this one
+    refuses and the earlier one lets pass (`closed`), neither (`same`), and those that
+    nobody can tell (`untold`); None where there is no log, or nothing before."""
 
     n: int
     revision: str

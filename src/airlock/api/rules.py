@@ -99,11 +99,17 @@ def row_of(rule: Rule, asked: Change, *, before: Setting, after: Setting, who: s
         occurred_at=timestamp(now),
         metadata={
             "rule": rule.id,
-            "before": msgspec.to_builtins(before),
-            "after": msgspec.to_builtins(after),
+            "before": _exact(before),
+            "after": _exact(after),
         },
         personal=Personal(subject=who, arguments=strict.canonical({"reason": asked.reason})),
     )
+
+
+def _exact(setting: Setting) -> dict[str, Any]:
+    """With its thresholds as text: the log has no fractions."""
+    told: dict[str, Any] = msgspec.to_builtins(setting)
+    return told | {"thresholds": {name: repr(value) for name, value in setting.thresholds.items()}}
 
 
 def shown(rule: Rule, settings: Settings, proven: Mapping[str, float]) -> dict[str, Any]:

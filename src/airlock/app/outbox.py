@@ -22,19 +22,32 @@ class Log(Protocol):
 
 
 async def record_outbox(store: Store, log: Log) -> None:
-    """Record what nobody recorded yet. Raises `Fault` where store or log fail; then it is still there."""
-    loop = asyncio.get_running_loop()
+    """Record what nobody recorded yet. Raises `Fault` where store or log fail; then it is still there.
 
-    def write(events: Sequence[Event]) -> Sequence[outbox.Place]:
-        return asyncio.run_coroutine_threadsafe(_sealed(events, log), loop).result()
+    A row that the log does not take keeps no other row from it.
+    """
+    loop = asyncio.get_running_loop()
+    faults: list[AuditFault] = []
+
+    def write(events: Sequence[Event]) -> Sequence[outbox.Place | None]:
+        return asyncio.run_coroutine_threadsafe(_sealed(events, log, faults), loop).result()
 
     await asyncio.to_thread(outbox.record, store, write)
+    if faults:
+        raise faults[0]
 
 
-async def _sealed(events: Sequence[Event], log: Log) -> list[outbox.Place]:
+async def _sealed(events: Sequence[Event], log: Log, faults: list[AuditFault]) -> list[outbox.Place | None]:
+    async def sealed(event: Event) -> outbox.Place | None:
+        try:
+            receipt = await log.seal(event)
+        except AuditFault as fault:
+            faults.append(fault)
+            return None
+        return receipt.chain_uid, receipt.seq
+
     try:
         async with asyncio.timeout(PATIENCE):
-            receipts = await asyncio.gather(*(log.seal(event) for event in events))
+            return await asyncio.gather(*map(sealed, events))
     except TimeoutError as late:
         raise AuditFault(f"what the store holds was not recorded within {PATIENCE:g} s") from late
-    return [(receipt.chain_uid, receipt.seq) for receipt in receipts]

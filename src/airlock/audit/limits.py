@@ -7,15 +7,13 @@ a value without canonical form is misuse and raises ValueError.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from airlock.model import exact
 
 ENTRY_MAX = 65_535
 """Bytes; entry bundles of C2SP tlog-tiles carry a 16-bit length."""
@@ -25,14 +23,9 @@ TEXT_MAX = 2_048
 """Bytes of one encoded text field. Ten of them, metadata and identity at their caps stay below ENTRY_MAX."""
 PERSONAL_TEXT_MAX = 8 * 1024
 """Bytes of one encoded personal text: a client chooses the length of its user agent."""
-INTEGER_MAX = 2**53 - 1
-DEPTH_MAX = 16
 
-_KEY = re.compile(r"[a-z0-9_]+")
 _TIMESTAMP = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}")
 _ENCODER = msgspec.json.Encoder(order="sorted")
-_PLAIN = frozenset((str, bool))
-"""Kinds of which every value has one canonical form."""
 
 
 def canonical(value: object) -> bytes:
@@ -56,7 +49,7 @@ def check_timestamp(text: str) -> str:
 
 
 def count(number: int) -> int:
-    if not 0 <= number <= INTEGER_MAX:
+    if not 0 <= number <= exact.INTEGER_MAX:
         raise ValueError(f"{number} is no count below 2^53")
     return number
 
@@ -65,7 +58,7 @@ def bounded(members: dict[str, Any], limit: int) -> Raw | UnsetType:
     """The canonical bytes of `members`; what exceeds `limit` gives way to its digest."""
     if not members:
         return UNSET
-    _check_value(members, 0)
+    exact.check(members)
     encoded = canonical(members)
     return Raw(encoded if len(encoded) <= limit else _truncated(members, limit))
 
@@ -81,33 +74,3 @@ def _truncated(members: dict[str, Any], limit: int) -> bytes:
             kept[key] = members[key]
     rest = {key: value for key, value in members.items() if key not in kept}
     return canonical({**kept, "overflow_digest": sha256(canonical(rest)).hexdigest(), "truncated": True})
-
-
-@lru_cache(maxsize=1024)
-def _keys_fit(keys: tuple[object, ...]) -> bool:
-    """Whether all are `[a-z0-9_]+`. Cached: the callers of the log use few combinations of keys."""
-    return all(isinstance(key, str) and _KEY.fullmatch(key) for key in keys)
-
-
-def _check_value(value: Any, depth: int) -> None:
-    """Raise ValueError for anything that RFC 8785 and sorted compact JSON could write differently."""
-    if value is None or isinstance(value, str):
-        return
-    if isinstance(value, int):
-        if not -INTEGER_MAX <= value <= INTEGER_MAX:
-            raise ValueError(f"integer {value} is not exact in JSON")
-        return
-    if depth >= DEPTH_MAX or not isinstance(value, dict | list | tuple):
-        raise ValueError(f"{type(value).__name__} at depth {depth} has no canonical form")
-    for member in _members(value):
-        if member.__class__ not in _PLAIN:
-            _check_value(member, depth + 1)
-
-
-def _members(value: Any) -> Iterable[Any]:
-    if not isinstance(value, dict):
-        return value
-    members = cast("dict[object, Any]", value)
-    if not _keys_fit(tuple(members)):
-        raise ValueError(f"not all keys are [a-z0-9_]+: {list(members)!r}")
-    return members.values()

@@ -49,7 +49,7 @@ def rollback(
     """Go back to a policy that decided before; the files of the operator stay as they are.
 
     It decides until other files are loaded, also after a restart. Recorded calls are replayed first: where
-    calls that are refused would pass, it takes two other people (`airlock approve`).
+    calls would pass that are refused, or nobody can say, it takes two other people (`airlock approve`).
 
     Exit code 0: it decides in every worker; 1: refused; 2: could not run; 3: not in every worker yet; 4: it
     waits for people.
@@ -109,6 +109,6 @@ def _judged(found: dict[str, int] | None, compared: bool) -> str:
     if found is None:
         return "  there is no log of calls"
     return (
-        f"  of {sum(found.values())} calls it lets {found['opened']} pass that were refused, refuses"
-        f" {found['closed']} that passed; of {found['untold']} nobody can tell"
+        f"  of {sum(found.values())} calls it lets {found['opened']} pass that were refused or had more"
+        f" obligations, refuses {found['closed']} that passed; of {found['untold']} nobody can tell"
     )

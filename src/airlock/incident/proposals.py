@@ -43,7 +43,8 @@ def completed(store: Store, data: Path, order: Order) -> Order:
     if order.action == rollback.ACTION:
         with store.read() as connection:
             changes = [each for each in revisions.listing(connection) if each.kind != "refused"]
-        order = rollback.resolved(order, changes, policies.names(data))
+        decided = {revision for each in changes for revision in (each.revision, each.before)}
+        order = rollback.resolved(order, changes, policies.names(data) & decided)
     return approval.checked(order)
 
 
@@ -65,9 +66,12 @@ def predict(
     store: Store, log: Path, order: Order, *, now: float, minutes: int = MINUTES
 ) -> Prediction | None:
     """What a checked order would have done in these minutes; None for one that loosens: what was refused
-    left no calls to replay. Raises `sqlite3.Error`, `ConfigError` for a policy that is not kept."""
+    left no calls to replay. A rollback is tried on `MINUTES` at least: who agrees depends on it.
+
+    Raises `sqlite3.Error`, `ConfigError` for a policy that is not kept.
+    """
     if order.action == rollback.ACTION:
-        since, incident = now - 60.0 * minutes, _rows_of(store, order.incident)
+        since, incident = now - 60.0 * max(minutes, MINUTES), _rows_of(store, order.incident)
         return rejudge.predict(log.parent, order.selector, since=since, until=now, incident=incident)
     if order.action in LOOSENING:
         return None

@@ -19,7 +19,7 @@ from airlock.audit import past
 from airlock.audit.past import Asked
 from airlock.core import sealed
 from airlock.core.errors import ConfigError, PolicyFault
-from airlock.model.decision import PolicyInput
+from airlock.model.decision import Decision, Obligations, PolicyInput
 from airlock.model.proposal import Prediction
 from airlock.policy.facts import TENANT
 
@@ -36,7 +36,11 @@ TOOLS = 10
 """Tools that it names."""
 
 Flip = Literal["opened", "closed", "same", "untold"]
-"""Refused before and not after; the other way round; no difference; nobody can tell."""
+"""Refused before and not after, or passed by both and with fewer obligations after; refused after and not
+before; no difference; nobody can tell."""
+
+REFUSED = Decision(allow=False, reason="")
+"""What a policy says that cannot answer."""
 
 _whole = msgspec.json.Decoder(PolicyInput)
 
@@ -49,7 +53,7 @@ class Judges:
         self._data = data
         self._opens = sealed.load_keys(data)
         self._engines: dict[str, EmbeddedEngine | None] = {}
-        self._said: dict[tuple[str, str], bool] = {}
+        self._said: dict[tuple[str, str], Decision] = {}
 
     def close(self) -> None:
         """Drop the engines."""
@@ -65,12 +69,14 @@ class Judges:
         question = self._question(call)
         if question is None:
             return "untold"
-        first, second = (self._passes(each, call, question) for each in (before, after))
+        first, second = (self._answer(each, call, question) for each in (before, after))
         if first is None or second is None:
             return "untold"
-        if first == second:
+        if _passes(first) and _passes(second):
+            return "opened" if _fewer(second.obligations, first.obligations) else "same"
+        if _passes(first) == _passes(second):
             return "same"
-        return "opened" if second else "closed"
+        return "opened" if _passes(second) else "closed"
 
     def _question(self, call: Asked) -> bytes | None:
         if not call.inputs or self._opens is None:
@@ -80,18 +86,17 @@ class Judges:
         except ValueError:
             return None
 
-    def _passes(self, revision: str, call: Asked, question: bytes) -> bool | None:
-        """Whether a policy lets the call pass; what it cannot answer is refused."""
+    def _answer(self, revision: str, call: Asked, question: bytes) -> Decision | None:
+        """What a policy says of the call; None where nobody can tell."""
         engine = self._engine(revision)
         if engine is None or not self._readable(engine, call, question):
             return None
         known = self._said.get((revision, call.id))
         if known is None:
             try:
-                decision = engine.decide(question)
-                known = decision.allow is True and decision.approval is None
+                known = engine.decide(question)
             except PolicyFault:
-                known = False
+                known = REFUSED
             self._said[revision, call.id] = known
         return known
 
@@ -164,6 +169,19 @@ def counted(flips: Sequence[tuple[Asked, Flip]]) -> dict[str, int]:
     """How many calls of each kind."""
     found = Counter(flip for _, flip in flips)
     return {kind: found[kind] for kind in get_args(Flip)}
+
+
+def _passes(said: Decision) -> bool:
+    return said.allow is True and said.approval is None
+
+
+def _fewer(after: Obligations, before: Obligations) -> bool:
+    """Whether something that was demanded of a call is not demanded any more."""
+    longer = before.max_result_bytes is not None and (
+        after.max_result_bytes is None or after.max_result_bytes > before.max_result_bytes
+    )
+    bare = {*before.redact} - {*after.redact} or {*before.mask_arguments} - {*after.mask_arguments}
+    return longer or bool(bare) or (before.audit is not None and after.audit is None)
 
 
 def _is_whole(question: bytes) -> bool:

@@ -1,7 +1,7 @@
 """Going back to a policy that decided before. Pure but for reading and for the order itself.
 
 1 from what decides to a policy that is kept, both by their whole revision: that is what people agree to
-2 it loosens where calls that are refused would pass, or where nobody can say
+2 it loosens where calls that are refused would pass, or with fewer obligations, or where nobody can say
 3 the order is a change in the store; every process that chooses a policy goes by it
 """
 
@@ -67,7 +67,11 @@ def loosens(prediction: Prediction | None, unknown: float) -> tuple[str, ...]:
         return ("there is no log to try it on",)
     why: list[str] = []
     if prediction.opened:
-        why.append(f"{prediction.opened} calls that are refused would pass")
+        why.append(f"{prediction.opened} calls would pass that are refused, or with fewer obligations")
+    if not prediction.requests:
+        why.append("there is no recorded call to try it on")
+    if prediction.truncated:
+        why.append(f"more calls were made than the {prediction.requests} that it was tried on")
     if prediction.unknown_share > unknown:
         why.append(f"of {prediction.unknown_share:.0%} of the calls nobody can say")
     return tuple(why)

@@ -52,7 +52,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     sample: tuple[str, ...]
     """Ids of audit rows."""
     opened: int = 0
-    """Calls that were refused and would have passed."""
+    """Calls that would have passed and were refused, or with fewer obligations."""
     truncated: bool = False
     """There were more calls than are replayed: the newest were."""
 

@@ -99,13 +99,17 @@ def row_of(drill: Drill) -> Event:
             "drill": drill.id,
             "subject": drill.subject,
             "kind": drill.kind,
-            "detect": drill.detect,
-            "contain": drill.contain,
-            "evidence": drill.evidence,
+            "detect_ms": _milliseconds(drill.detect),
+            "contain_ms": _milliseconds(drill.contain),
+            "evidence_ms": _milliseconds(drill.evidence),
             "problem": drill.problem,
         },
         personal=Personal(subject=drill.by),
     )
+
+
+def _milliseconds(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * 1000)
 
 
 def _all(store: Store) -> list[Drill]:

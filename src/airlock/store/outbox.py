@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 from sqlalchemy import Connection, insert, select, update
 
+from airlock.model import exact
 from airlock.model.entry import Event
 from airlock.store.changes import OUTBOX
 from airlock.store.database import Store
@@ -30,17 +31,21 @@ _event = msgspec.json.Decoder(Event).decode
 
 
 def leave(connection: Connection, event: Event, *, at: float) -> int:
-    """Leave a row with the transaction of this connection; returns its number here. `at` in Unix seconds."""
+    """Leave a row with the transaction of this connection; returns its number here. `at` in Unix seconds.
+
+    Raises ValueError for what no log can take: it would keep every later row from it.
+    """
+    exact.check(event.metadata)
     values = {"event": msgspec.json.encode(event).decode(), "at": at}
     done = connection.execute(insert(audit_outbox).values(**values))
     (number,) = done.inserted_primary_key or (0,)
     return int(number)
 
 
-def record(store: Store, write: Callable[[Sequence[Event]], Sequence[Place]]) -> int:
+def record(store: Store, write: Callable[[Sequence[Event]], Sequence[Place | None]]) -> int:
     """Hand the rows that are in no log yet to `write`, oldest first, and note where they stand.
 
-    Returns how many. If `write` raises, they stay.
+    Returns how many it was handed. Those without a place stay, and all if `write` raises.
     """
     waiting = (
         select(audit_outbox.c.n, audit_outbox.c.event)
@@ -54,9 +59,10 @@ def record(store: Store, write: Callable[[Sequence[Event]], Sequence[Place]]) ->
     with store.change(OUTBOX) as change:
         rows = change.connection.execute(waiting).all()
         events = [_event(row.event) for row in rows]
-        for row, (chain, seq) in zip(rows, write(events) if events else (), strict=True):
-            this = audit_outbox.c.n == row.n
-            change.connection.execute(update(audit_outbox).where(this).values(chain_uid=chain, seq=seq))
+        for row, where in zip(rows, write(events) if events else (), strict=True):
+            if where is not None:
+                this, (chain, seq) = audit_outbox.c.n == row.n, where
+                change.connection.execute(update(audit_outbox).where(this).values(chain_uid=chain, seq=seq))
     return len(rows)
 
 
