@@ -1,12 +1,12 @@
 # Everything that is done here more than once. `make` alone says what there is.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check crash runbooks bench fmt docs lock clean
+.PHONY: help setup run test check crash stories runbooks conformance bench fmt docs lock clean
 
 BIN := .venv/bin
 
 help: ## Say what there is.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv and .parts; quick when nothing changed.
 	@scripts/setup.sh all
@@ -24,8 +24,14 @@ check: setup ## Format, lint, types, layers, documents, shell.
 crash: setup ## Kill processes 200 times under load, half under audit.intent: all (KILLS=N: N for each half).
 	@AIRLOCK_KILLS=$(or $(KILLS),100) $(BIN)/python -m pytest tests/system/test_crash.py -q -s -p no:randomly
 
+stories: setup ## Play every story of `airlock demo`: an attack, and three broken parts.
+	@$(BIN)/python -m pytest tests/system/test_demo*.py -v -p no:randomly
+
 runbooks: setup ## Run the commands of both runbooks, judge every row, write docs/conformance/runbooks.md.
 	@$(BIN)/python -m tests.runbooks
+
+conformance: setup ## Run the official MCP suite through a governed gateway, write docs/conformance/mcp.md.
+	@$(BIN)/python -m tests.conformance
 
 bench: setup ## What a governed call costs, next to nginx and to other proxies (BENCH_SECONDS, BENCH_ROUNDS, BENCH_PEERS ...).
 	@$(BIN)/python bench/run.py

@@ -29,7 +29,7 @@ from airlock.model.containment import Leases, compiled
 from airlock.model.decision import Decision
 from airlock.model.lease import Action, Lease, Selector, read_selector
 from airlock.model.principal import Principal
-from airlock.model.server import RegisteredServer, Registry, Tool
+from airlock.model.server import Item, RegisteredServer, Registry
 from airlock.model.snapshot import Current, Snapshot
 from airlock.model.upstream import UpstreamRequest
 from bench import figures
@@ -92,7 +92,7 @@ def _least_us(number: int) -> float:
         now = SYSTEM.wall()
         if leases.index is not None:
             of_caller(leases.index, principal, "203.0.113.7", now)
-            of_tool(leases.index, routed.tool, principal.tenant, now)
+            of_tool(leases.index, routed.item, principal.tenant, now)
         _rates(leases, principal, now)
         restrict.call(routed)
         restrict.sending(call)
@@ -130,7 +130,7 @@ def _call(snapshot: Snapshot) -> Redacted:
         source_port=0, received=0.0,
     )  # fmt: skip
     params = {"name": "docs__echo", "arguments": {"text": "x"}}
-    tool = Tool(
+    tool = Item(
         server="docs", name="echo", alias="docs__echo", definition={}, digest="ab" * 32, sensitivity="medium",
         read_only=False,
     )  # fmt: skip
@@ -140,7 +140,7 @@ def _call(snapshot: Snapshot) -> Redacted:
         message=Request(1, "tools/call", params),
     )
     server = RegisteredServer(entry=ServerEntry(name="docs", transport="http", url="http://127.0.0.1:9/mcp"))
-    routed = Routed(identified=identified, server=server, tool=tool, arguments={"text": "x"})
+    routed = Routed(identified=identified, server=server, item=tool, arguments={"text": "x"})
     decision = Decision(allow=True, reason="yes", revision="")
     return Redacted(
         allowed=Allowed(admitted=Admitted(routed=routed), decision=decision, question=b"{}"),

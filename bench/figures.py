@@ -96,7 +96,7 @@ class PeerRound(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Streams(msgspec.Struct, frozen=True, kw_only=True):
-    """Many calls that are under way at once, each a stream of its own."""
+    """Many answers that are under way at once, each a stream of its own."""
 
     count: int
     kib_each: float
@@ -104,6 +104,8 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
     opened_s: float
     cut: Latency
     """From the order to the last byte of a stream."""
+    stalled_ms: float
+    """The longest that the worker kept somebody else waiting meanwhile."""
 
 
 class Swaps(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +150,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """A round of nginx and one of the mix, by what was different."""
     swaps: Swaps | None
     streams: Streams | None
+    idle: Streams | None
     parts: list[Part]
     peers: list[PeerRound]
     flush_before: Latency

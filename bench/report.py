@@ -134,18 +134,28 @@ def _swaps(document: Document) -> str:
 
 
 def _streams(document: Document) -> str:
-    if (streams := document.streams) is None:
-        return ""
+    named = (("busy", document.streams), ("idle", document.idle))
+    rows = [
+        (
+            f"{one.count} {name}",
+            f"{one.kib_each:.0f} KiB",
+            f"{one.opened_s:.1f} s",
+            *_latency(one.cut),
+            f"{one.stalled_ms:.0f}",
+        )
+        for name, one in named
+        if one is not None
+    ]
     head = (
-        f"{streams.count} open streams",
+        "open streams",
         "memory each",
         "opened in",
         "cut p50 ms",
         "cut p99 ms",
         "cut most ms",
+        "others waited ms",
     )
-    row = ("one worker", f"{streams.kib_each:.0f} KiB", f"{streams.opened_s:.1f} s", *_latency(streams.cut))
-    return table(head, [row])
+    return table(head, rows) if rows else ""
 
 
 def _parts(document: Document) -> str:

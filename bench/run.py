@@ -4,7 +4,7 @@
 2. calls at half the rate that the mix reached, to nginx and to the gateway in turn, timed from when due;
 3. the mix while snapshots are replaced, with every question asked of the policy, and on disks whose flushes
    take longer;
-4. a thousand open streams, and single parts of the way alone;
+4. a thousand busy streams, ten thousand idle ones, and single parts of the way alone;
 5. other proxies from PyPI, the load and the server the same;
 6. a report on the screen, and all readings as JSON in `.cache/bench/result.json`.
 
@@ -29,6 +29,7 @@ from bench import (  # noqa: E402 - no package
     accounts,
     calls,
     figures,
+    idle,
     micro,
     open_loop,
     peers,
@@ -50,7 +51,7 @@ VARIANTS = {
 
 CHOSEN = os.environ.get("BENCH_VARIANTS", " ".join(VARIANTS)).split()
 
-EXTRAS = os.environ.get("BENCH_EXTRAS", "swaps streams parts").split()
+EXTRAS = os.environ.get("BENCH_EXTRAS", "swaps streams idle parts").split()
 """What else is measured."""
 
 PEERS = os.environ.get("BENCH_PEERS", "fastmcp mcp-proxy contextforge")
@@ -96,6 +97,7 @@ def measure() -> figures.Document:
         variants={name: varied(VARIANTS[name]) for name in CHOSEN},
         swaps=swapped,
         streams=streams.measure() if "streams" in EXTRAS else None,
+        idle=idle.measure() if "idle" in EXTRAS else None,
         parts=parts,
         peers=beside,
         flush_before=before,

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
 from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httptools
@@ -23,7 +26,9 @@ from bench.calls import META
 
 COUNT = int(os.environ.get("BENCH_STREAMS", "1000"))
 SERVERS = tuple(f"s{number:02}" for number in range(16))
-PATIENCE = 60.0
+PATIENCE = 240.0
+LEFT_WITHIN = 10.0
+"""Seconds for the worker to let go of what it held."""
 AT_ONCE = 50
 """Connections that are opened side by side: what is measured is holding them, not a burst."""
 
@@ -40,38 +45,82 @@ def measure() -> figures.Streams:
 
 
 async def _measure(usual: rig.Rig, tokens: Sequence[str]) -> figures.Streams:
-    worker = usual.pids["worker"]
-    streams = [Stream() for _ in range(COUNT)]
-    before, start = resident(worker), time.monotonic()
+    port = usual.gateway.port
+    streams = [Stream(_request(port, number, tokens[number])) for number in range(COUNT)]
+    return await cut(usual, streams)
+
+
+async def cut(usual: rig.Rig, streams: Sequence[Stream]) -> figures.Streams:
+    """Open them, isolate their tenant, wait for their ends. Raises `RuntimeError` where one is refused or
+    stays, or where the worker holds more descriptors afterwards than before."""
+    worker, count = usual.pids["worker"], len(streams)
+    files, before, start = descriptors(worker), resident(worker), time.monotonic()
     gate = asyncio.Semaphore(AT_ONCE)
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
-        for number, stream in enumerate(streams):
-            request = _request(usual.gateway.port, number, tokens[number])
-            group.create_task(_open(gate, stream, usual.gateway.port, request))
+        for stream in streams:
+            group.create_task(_open(gate, stream, usual.gateway.port))
     opened, held = time.monotonic() - start, resident(worker)
-    order = time.monotonic()
-    status = await asyncio.to_thread(_isolate, usual)
-    if status not in {HTTPStatus.OK, HTTPStatus.MULTI_STATUS}:  # 207: some are still being cut
-        raise RuntimeError(f"the lease was answered {status}")
     try:
-        async with asyncio.timeout(PATIENCE):
-            ends = [await stream.ended for stream in streams]
+        with _knocking(usual.gateway.port) as waits:
+            order = time.monotonic()
+            status = await asyncio.to_thread(_isolate, usual)
+            if status not in {HTTPStatus.OK, HTTPStatus.MULTI_STATUS}:  # 207: some are still being cut
+                raise RuntimeError(f"the lease was answered {status}")
+            async with asyncio.timeout(PATIENCE):
+                ends = [await stream.ended for stream in streams]
     except TimeoutError:
         raise RuntimeError(f"{sum(not one.ended.done() for one in streams)} streams were not cut") from None
     finally:
         for stream in streams:
             stream.close()
+    await _let_go(worker, files)
     return figures.Streams(
-        count=COUNT,
-        kib_each=(held - before) / COUNT / 1024,
+        count=count,
+        kib_each=(held - before) / count / 1024,
         opened_s=opened,
         cut=figures.Latency.of([(end - order) * 1000 for end in ends]),
+        stalled_ms=max(waits) * 1000,
     )
 
 
-async def _open(gate: asyncio.Semaphore, stream: Stream, port: int, request: bytes) -> None:
+async def _open(gate: asyncio.Semaphore, stream: Stream, port: int) -> None:
     async with gate:
-        await stream.open(port, request)
+        await stream.open(port)
+
+
+@contextmanager
+def _knocking(port: int) -> Generator[list[float]]:
+    """Ask the worker for a sign of life, again and again, in a thread; how many seconds each took."""
+    over, waits = threading.Event(), [0.0]
+
+    def work() -> None:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+            while not over.wait(0.005):
+                start = time.monotonic()
+                connection.request("GET", "/live")
+                connection.getresponse().read()
+                waits.append(time.monotonic() - start)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield waits
+    finally:
+        over.set()
+        thread.join()
+
+
+async def _let_go(pid: int, before: int) -> None:
+    end = time.monotonic() + LEFT_WITHIN
+    while (now := descriptors(pid)) > before:
+        if time.monotonic() > end:
+            raise RuntimeError(f"the worker holds {now} descriptors, {before} before the streams")
+        await asyncio.sleep(0.05)
+
+
+def descriptors(pid: int) -> int:
+    """Open files, sockets and pipes of a process."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def resident(pid: int) -> int:
@@ -91,20 +140,28 @@ def _isolate(usual: rig.Rig) -> int:
 
 
 class Stream(asyncio.Protocol):
-    """One call that does not end by itself."""
+    """One request whose answer does not end by itself. It has begun when `first` was heard."""
 
-    def __init__(self) -> None:
+    def __init__(self, request: bytes, first: bytes = b"notifications/progress") -> None:
         loop = asyncio.get_running_loop()
+        self._request, self._first = request, first
         self.begun: asyncio.Future[None] = loop.create_future()
         self.ended: asyncio.Future[float] = loop.create_future()
-        self._parser = httptools.HttpResponseParser(self)
 
-    async def open(self, port: int, request: bytes) -> None:
-        """Send the call and wait for its first event. Raises `RuntimeError` where it is refused."""
+    async def open(self, port: int) -> None:
+        """Send the request and wait for its first event. Raises `RuntimeError` where it is refused."""
+        await self.connect(port)
+        self.send(self._request)
+        await self.begun
+
+    async def connect(self, port: int) -> None:
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_connection(lambda: self, "127.0.0.1", port)
+
+    def send(self, request: bytes) -> None:
+        """One request on the connection, and a parser for its answer."""
+        self._parser = httptools.HttpResponseParser(self)
         self._transport.write(request)
-        await self.begun
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)
@@ -112,7 +169,7 @@ class Stream(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self.begun.done():
             return
-        if b"notifications/progress" in body:
+        if self._first in body:
             self.begun.set_result(None)
         elif not body.startswith(b":"):  # a comment keeps the stream warm
             self.begun.set_exception(RuntimeError(f"no stream: {body[:200]!r}"))

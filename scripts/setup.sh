@@ -74,6 +74,8 @@ packages
 node
 if [ "${1:-all}" = all ]; then
   inspector
+  conformance
+  sdk
   opa
   debian
 fi

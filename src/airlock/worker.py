@@ -14,6 +14,7 @@ import base64
 import contextlib
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -112,6 +113,7 @@ class Worker:
             environ=environment(),
             drifted=self._drifted,
             counts=self._counts,
+            slot=self._slot,
             clock=self._clock,
             log=self._log,
         )
@@ -162,6 +164,8 @@ class Worker:
             ]
             serving = group.create_task(self._open(gateway, http))
             await self._drain.wait()
+            gateway.streams.drain()
+            gateway.listens.drain()
             http.drain()
             await serving
             for task in tasks:
@@ -305,6 +309,7 @@ class Worker:
             self._assess(gateway)
             if self._clock.monotonic() - swept > SWEEP:
                 swept = self._clock.monotonic()
+                await self._forget(gateway)
                 for upstream in list(gateway.upstreams.values()):
                     if isinstance(upstream, HttpUpstream):
                         await upstream.sweep()
@@ -313,6 +318,13 @@ class Worker:
                 self._log.error("lifecycle", what="audit_failed", reason=self._writer.failed)
                 raise SystemExit(1)
             await asyncio.sleep(1.0)
+
+    async def _forget(self, gateway: Gateway) -> None:
+        """What clients did not come back for."""
+        try:
+            await gateway.streams.sweep()
+        except AuditFault as fault:
+            self._log.error("audit_event_lost", detail=fault.detail, action="undelivered")
 
     def _assess(self, gateway: Gateway) -> None:
         """Note the state of every component, and say what changed."""
@@ -395,6 +407,12 @@ async def _main(line: socket.socket, listener: socket.socket, counts: int) -> No
     await Worker(start=start, line=channel, listener=listener, counts=counts, kept=kept, clock=SYSTEM).run()
 
 
+def open_files() -> None:
+    """Take as many open files as the system allows: every connection is one, and usual defaults are few."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def main(arguments: list[str]) -> int:
     """See the module. Returns 0 when drained."""
     parser = argparse.ArgumentParser(prog="airlock.worker")
@@ -403,6 +421,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--counts", type=int, required=True)
     given = parser.parse_args(arguments)
     gc.set_threshold(GARBAGE)
+    open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         listener = socket.socket(fileno=given.listen)
         runner.run(_main(socket.socket(fileno=given.line), listener, given.counts))

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from airlock.app.insight import Insight, remembering
+from airlock.app.peers import Peers
 from airlock.core import metrics
 from airlock.core.heap import Tracing
 from airlock.gateway.authorize import Engine
@@ -25,7 +26,13 @@ def engine(source: bytes) -> EmbeddedEngine:
 
 
 def insight(verifier: Verifier, deciding: Engine, clock: HandClock) -> Insight:
-    return Insight(engine=lambda: deciding, verifier=verifier, hand_over=metrics.hand_over, clock=clock)
+    return Insight(
+        engine=lambda: deciding,
+        verifier=verifier,
+        hand_over=metrics.hand_over,
+        peers=Peers(),
+        clock=clock,
+    )
 
 
 def test_a_policy_that_cannot_be_remembered_says_why() -> None:

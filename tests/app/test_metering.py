@@ -162,6 +162,11 @@ def test_a_message_is_counted_by_its_method(reached: Callable[[], Reached], meth
     assert grown("airlock_request_duration_seconds_count", lambda: end(at, REPLY, None)) == 1
 
 
+def test_how_long_somebody_listens_is_no_duration_of_an_answer() -> None:
+    end, at = metering.measure(HandClock()), identified("subscriptions/listen", {})
+    assert grown("airlock_request_duration_seconds_count", lambda: end(at, REPLY, None)) == 0
+
+
 def test_a_client_that_went_away_is_counted_as_such() -> None:
     end = metering.measure(HandClock())
     sample = 'airlock_requests_total{method="tools/call",status="499"}'

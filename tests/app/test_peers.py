@@ -30,7 +30,9 @@ def test_the_answers_come_by_slot_once_all_are_there() -> None:
         lines = {0: Line(), 1: Line()}
         rounds = Rounds(lines)
         future = rounds.ask("heap", workers=2, patience=60)
-        assert [line.sent for line in lines.values()] == [[{"op": "ask", "round": 1, "what": "heap"}]] * 2
+        assert [line.sent for line in lines.values()] == [
+            [{"op": "ask", "round": 1, "what": "heap", "body": None}]
+        ] * 2
         rounds.heard(1, answer(1, {"b": 1}))
         assert not future.done()
         rounds.heard(0, answer(1, {"a": 1}))
@@ -92,7 +94,7 @@ def test_a_worker_that_is_gone_is_not_told() -> None:
     async def scenario() -> None:
         lines = {0: Line()}
         rounds = Rounds(lines)
-        rounds.ask_for(0, {"round": 7, "what": "caches"}, workers=1)
+        rounds.ask_for(0, {"round": 7, "what": "caches", "body": None, "to": None}, workers=1)
         line = lines.pop(0)
         rounds.heard(0, answer(1, {}))
         await asyncio.sleep(0)
@@ -124,3 +126,41 @@ def test_a_question_that_cannot_be_answered_is_not() -> None:
     for what in ("broken", "unheard of"):
         asyncio.run(worker.reply({"round": 1, "what": what}))
     assert line.sent == []
+
+
+def test_one_worker_is_told_something_and_answers() -> None:
+    async def doubled(body: int) -> int:
+        return 2 * body
+
+    async def scenario() -> tuple[int | None, int | None]:
+        lines = {0: Line(), 1: Line()}
+        rounds, upward = Rounds(lines), [Line(), Line()]
+        workers = [Peers(), Peers()]
+        for worker, line in zip(workers, upward, strict=True):
+            worker.line = line
+            worker.hears["double"] = doubled
+        asking = asyncio.create_task(workers[0].one(1, "double", 21))
+        await asyncio.sleep(0)
+        rounds.ask_for(0, upward[0].sent.pop(), workers=2)
+        assert not lines[0].sent
+        await workers[1].reply(lines[1].sent.pop())
+        rounds.heard(1, upward[1].sent.pop())
+        await asyncio.sleep(0)
+        workers[0].heard(lines[0].sent.pop())
+        told = await asking
+        asking = asyncio.create_task(workers[0].one(7, "double", 21))
+        await asyncio.sleep(0)
+        rounds.ask_for(0, upward[0].sent.pop(), workers=2)
+        await asyncio.sleep(0.01)
+        workers[0].heard(lines[0].sent.pop())
+        return told, await asking
+
+    assert asyncio.run(scenario()) == (42, None)
+
+
+def test_all_workers_are_told_where_there_is_a_line() -> None:
+    alone, peer, line = Peers(), Peers(), Line()
+    peer.line = line
+    alone.all("word", 1)
+    peer.all("word", 1)
+    assert line.sent == [{"op": "ask", "round": 0, "what": "word", "body": 1, "to": None}]

@@ -73,7 +73,8 @@ def document(*, rate: float = 100.0) -> Document:
         open_loop=loop,
         variants={"flush+5ms": rounds[:2]},
         swaps=Swaps(per_second=19.0, quiet=rounds[1], swapped=rounds[5]),
-        streams=Streams(count=1000, kib_each=40.0, opened_s=2.5, cut=latency(300.0)),
+        streams=Streams(count=1000, kib_each=40.0, opened_s=2.5, cut=latency(300.0), stalled_ms=7.0),
+        idle=Streams(count=9000, kib_each=20.0, opened_s=2.5, cut=latency(200.0), stalled_ms=7.0),
         parts=[Part(name="scan", value=33.0, unit="us", bar=100.0)],
         peers=[
             PeerRound(name="one", package="one==1", does="less", rate=10.0, times_nginx=99.0),
@@ -138,14 +139,17 @@ def test_the_report_has_swaps_streams_parts_and_peers() -> None:
     lines = report.render(document()).splitlines()
     found = {line.split("|")[1].strip(): line for line in lines if line.startswith("|")}
     assert "0.00" not in found["19 blocks a second"]
-    assert "300.00" in found["one worker"]
+    assert "300.00" in found["1000 busy"]
+    assert "200.00" in found["9000 idle"]
     assert "33 us" in found["scan"]
     assert "99" in found["one==1"]
     assert "it did not start" in found["two==2"]
 
 
 def test_what_was_not_measured_has_no_table() -> None:
-    bare = msgspec.structs.replace(document(), swaps=None, streams=None, parts=[], peers=[], variants={})
+    bare = msgspec.structs.replace(
+        document(), swaps=None, streams=None, idle=None, parts=[], peers=[], variants={}
+    )
     text = report.render(bare)
     assert not any(word in text for word in ("blocks a second", "open streams", "part, alone", "program"))
 

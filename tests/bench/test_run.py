@@ -22,7 +22,7 @@ def test_a_short_run_measures_everything_and_writes_it_down(tmp_path: Path) -> N
     environment = {
         **os.environ,
         "BENCH_SECONDS": "1", "BENCH_ROUNDS": "1", "BENCH_VARIANTS": "", "BENCH_RESULT": str(result),
-        "BENCH_PEERS": "", "BENCH_STREAMS": "32",
+        "BENCH_PEERS": "", "BENCH_STREAMS": "32", "BENCH_IDLE": "200",
     }  # fmt: skip
     done = subprocess.run(
         [sys.executable, str(PROGRAM)],
@@ -35,7 +35,8 @@ def test_a_short_run_measures_everything_and_writes_it_down(tmp_path: Path) -> N
     assert min(one.projector_us for one in document.rounds[1:]) > 0
     assert document.open_loop.calls > 0
     assert document.swaps is not None and document.swaps.per_second > 0
-    assert document.streams is not None and document.streams.cut.most > 0
+    for streams in (document.streams, document.idle):
+        assert streams is not None and 0 < streams.cut.most < 10_000 and streams.stalled_ms < 10_000
     units = [one.unit for one in document.parts]
     assert sorted(set(units)) == ["entries/s", "s", "us"]
     assert {"scan of 10 KB of words", "decision, evaluated"} <= {one.name for one in document.parts}

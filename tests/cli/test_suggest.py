@@ -175,7 +175,7 @@ def test_where_it_was_written_is_said(house: House, tmp_path: Path) -> None:
 
 
 def test_what_the_suggestion_does_not_cover_is_said(house: House) -> None:
-    house.record(house.call("read", {}, action="resources/read"))
+    house.record(house.call("read", {}, action="sampling/createMessage"))
     result = run("--config", house.config)
     assert result.exit_code == 1
     assert "does not allow what was seen of files/read" in result.stderr

@@ -46,3 +46,11 @@ def test_what_is_no_detector_or_host_is_refused(tmp_path: Path, text: str, what:
     with pytest.raises(ConfigError) as refused:
         loaded(tmp_path, f"redaction: {{{text}}}")
     assert what in str(refused.value)
+
+
+def test_the_hosts_to_which_a_server_may_send_people_are_hosts(tmp_path: Path) -> None:
+    server = "servers: [{name: a, transport: http, url: 'http://127.0.0.1:9/mcp', elicitation_hosts: [%s]}]"
+    (entry,) = loaded(tmp_path, server % "login.example").servers
+    assert entry.elicitation_hosts == ("login.example",)
+    with pytest.raises(ConfigError, match=r"elicitation_hosts\.0: found `https://login\.example`"):
+        loaded(tmp_path, server % "'https://login.example'")

@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from airlock.core.errors import Fault, Refused
+from airlock.core.errors import Fault, Refused, Rejected
 from airlock.edge.endpoint import BODY_TIME, Endpoint
 from airlock.edge.problems import Problems
-from airlock.model.call import Inbound, Reached, Reply
+from airlock.gateway.kept import Streams
+from airlock.gateway.listening import Opened
+from airlock.model.call import Inbound, Reached, Redacted, Reply
 from airlock.model.upstream import Notify
 from tests.edge.parts import Peer, now, travel
 from tests.gateway.parts import PUBLIC, HandClock, Lines
@@ -45,9 +47,17 @@ class Desk:
             why_closed=lambda: closed,
             introduce=self._introduce,
             known=lambda inbound: inbound.headers.get("authorization") != "Bearer stranger",
+            listening=self._listen,
+            streams=Streams(slot=0, clock=clock, undelivered=self._undelivered),
             clock=clock,
             max_body=MOST,
         )
+
+    async def _listen(self, inbound: Inbound) -> Opened:
+        raise Rejected(405, -32600, "method_not_allowed", inbound.route)
+
+    async def _undelivered(self, call: Redacted) -> None:
+        raise AssertionError(call)
 
     async def _introduce(self, inbound: Inbound) -> None:
         self.introduced.append(inbound)

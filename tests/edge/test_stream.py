@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from airlock.edge.stream import KEEP_ALIVE, MAX_QUEUED, MAX_QUEUED_BYTES, OPEN_AFTER, Conversation
-from airlock.model.call import Reply
+from airlock.gateway.kept import Streams
+from airlock.model.call import Redacted, Reply
 from tests.edge.parts import Peer, now, travel
+from tests.gateway.parts import HandClock, redacted
 
 REPLY = Reply(body=b'{"id":1}')
 REFUSED = Reply(body=b'{"id":1,"error":{}}', status=400)
@@ -20,7 +22,13 @@ Work = Callable[[Conversation], Awaitable[Reply]]
 
 
 async def converse(
-    work: Work, peer: Peer, *, stream: bool = True, plain: bool = True, modern: bool = True
+    work: Work,
+    peer: Peer,
+    *,
+    stream: bool = True,
+    plain: bool = True,
+    modern: bool = True,
+    early: bool = True,
 ) -> Peer:
     conversation = Conversation(
         visit=peer,
@@ -28,6 +36,7 @@ async def converse(
         plain=plain,
         headers=(("vary", "origin"),),
         cancel_when_gone=modern,
+        early=early,
     )
     await conversation.answer(work(conversation))
     return peer
@@ -87,6 +96,13 @@ def test_an_empty_answer_has_no_content_type() -> None:
 def test_the_headers_of_the_reply_and_of_the_conversation_are_sent() -> None:
     reply = Reply(body=b"{}", headers=(("retry-after", "5"),))
     assert {"retry-after": "5", "vary": "origin"}.items() <= answered(working(0, reply)).headers.items()
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["JSON", "a stream"])
+def test_a_reply_that_brings_headers_is_waited_for(plain: bool) -> None:
+    reply = Reply(body=REPLY.body, headers=(("mcp-session-id", "s"),))
+    peer = answered(working(OPEN_AFTER * 4, reply), plain=plain, early=False)
+    assert (peer.begun, peer.headers["mcp-session-id"]) == (OPEN_AFTER * 4, "s")
 
 
 def test_a_refusal_just_before_250_ms_has_its_own_status() -> None:
@@ -268,3 +284,80 @@ def test_a_defect_of_the_work_is_passed_on() -> None:
 
     with pytest.raises(LookupError, match="a defect"):
         answered(work)
+
+
+class Kept:
+    """What a session keeps of an answer that is made in it."""
+
+    def __init__(self, *, version: str = "2025-11-25", stream: bool = True) -> None:
+        self.lost: list[Redacted] = []
+        self.streams = Streams(slot=2, clock=HandClock(), undelivered=self._lost)
+        self.peer = Peer(None)
+        self.conversation = Conversation(
+            visit=self.peer,
+            stream=stream,
+            plain=True,
+            headers=(),
+            cancel_when_gone=False,
+            streams=self.streams,
+        )
+        self.conversation.enter("s", version)
+
+    async def _lost(self, call: Redacted) -> None:
+        self.lost.append(call)
+
+    def answered(self, *steps: Callable[[], object], reply: Reply = REPLY) -> bytes:
+        async def work() -> Reply:
+            self.conversation.belongs(redacted())
+            for step in steps:
+                await asyncio.sleep(1)
+                step()
+            await asyncio.sleep(1)
+            return reply
+
+        travel(self.conversation.answer(work()))
+        return b"".join(data for _, data in self.peer.sent)
+
+    def ask(self) -> None:
+        self.conversation.request("q", "roots/list", {})
+
+
+def test_a_stream_of_a_session_says_where_it_can_be_had_again() -> None:
+    kept = Kept()
+    said = kept.answered(kept.ask)
+    assert said.startswith(b"id: 2.")
+    assert said.count(b"id: 2.") == 3
+    assert b'"id":"q","method":"roots/list"' in said
+    assert (len(kept.streams), kept.lost) == (1, [])
+
+
+def test_an_older_client_gets_ids_and_no_event_without_a_message() -> None:
+    kept = Kept(version="2025-06-18")
+    assert kept.answered(kept.ask).count(b"id: 2.") == 2
+
+
+def test_an_answer_of_a_session_without_a_stream_is_plain() -> None:
+    kept = Kept()
+    travel(kept.conversation.answer(working(0)(kept.conversation)))
+    assert (kept.peer.body, len(kept.streams)) == (REPLY.body, 0)
+
+
+def test_who_leaves_a_stream_finds_the_answer_in_the_session() -> None:
+    kept = Kept()
+    kept.answered(kept.ask, kept.peer.leave)
+    assert not kept.conversation.hears
+    assert kept.lost == []
+    kept.streams.end_session("s")
+    assert len(kept.streams) == 0
+
+
+def test_who_leaves_without_a_stream_has_lost_the_answer() -> None:
+    kept = Kept(stream=False)
+    kept.answered(kept.peer.leave)
+    assert len(kept.lost) == 1
+
+
+def test_what_is_contained_is_not_kept() -> None:
+    kept = Kept()
+    kept.answered(kept.ask, reply=CONTAINED)
+    assert kept.streams.size < 200

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from airlock.edge.problems import Problems
 from airlock.gateway import catalog
 from airlock.gateway.admit import Admit
 from airlock.gateway.answer import Answers
+from airlock.gateway.asking import Asking
 from airlock.gateway.authenticate import Authenticate
 from airlock.gateway.authorize import Authorize
 from airlock.gateway.definitions import Definitions
@@ -29,6 +30,7 @@ from airlock.gateway.diet import Diet
 from airlock.gateway.fit import Fit
 from airlock.gateway.forward import Forward
 from airlock.gateway.live import Live
+from airlock.gateway.pages import Pages
 from airlock.gateway.pipeline import Pipeline
 from airlock.gateway.read import Read
 from airlock.gateway.record import Record
@@ -36,8 +38,10 @@ from airlock.gateway.redact import Redactors, Rules
 from airlock.gateway.redact_request import RedactRequest
 from airlock.gateway.redact_response import RedactResponse
 from airlock.gateway.resolve import resolve
+from airlock.gateway.rounds import Rounds, States
 from airlock.gateway.sessions import Sessions
 from airlock.gateway.strangers import Strangers
+from airlock.gateway.visibility import Visibility
 from airlock.identity.local import LocalIssuer, trust
 from airlock.identity.scopes import SUPPORTED
 from airlock.identity.tokens import Verifier
@@ -62,7 +66,7 @@ from airlock.model.entry import Event, Receipt
 from airlock.model.principal import Principal
 from airlock.model.server import Catalog, PinState, RegisteredServer, Registry
 from airlock.model.snapshot import Current, Snapshot
-from airlock.model.upstream import Notify, Offer, UpstreamAnswer, UpstreamRequest
+from airlock.model.upstream import Ask, Notify, Offer, UpstreamAnswer, UpstreamRequest
 from airlock.policy.bundle import Bundle
 from airlock.policy.embedded import EmbeddedEngine
 
@@ -201,7 +205,9 @@ class FakeUpstream:
             raise RuntimeError("nothing to describe")
         return self.offer
 
-    async def request(self, request: UpstreamRequest, *, notify: Notify | None = None) -> UpstreamAnswer:
+    async def request(
+        self, request: UpstreamRequest, *, notify: Notify | None = None, ask: Ask | None = None
+    ) -> UpstreamAnswer:
         self.requests.append(request)
         self._transcript.append("upstream")
         await asyncio.sleep(0)
@@ -347,12 +353,28 @@ def redactors(**section: Any) -> Redactors:
 
 def redact_request(of: Redactors | None = None, *, clock: HandClock | None = None) -> RedactRequest:
     return RedactRequest(
-        redactors=of or redactors(), fit=Fit(), clock=clock or HandClock(), progress=lambda: "p1"
+        redactors=of or redactors(),
+        fit=Fit(),
+        clock=clock or HandClock(),
+        progress=lambda: "p1",
+        capabilities=anything.capabilities,
     )
 
 
 def redact_response(of: Redactors | None = None) -> RedactResponse:
-    return RedactResponse(redactors=of or redactors(), fit=Fit())
+    return RedactResponse(redactors=of or redactors(), fit=Fit(), asking=anything, sealed=rounds().sealed)
+
+
+def _always(*_: object) -> bool:
+    return True
+
+
+anything = Asking(_always)
+"""Policy lets servers ask whatever they like."""
+
+
+def rounds() -> Rounds:
+    return Rounds(States(sealer=sealer(), clock=HandClock()))
 
 
 def redacted(of: Allowed | None = None, *, clock: HandClock | None = None) -> Redacted:
@@ -414,9 +436,13 @@ class House:
         tokens = itertools.count(1)
         upstreams = dict.fromkeys(self.current.get().registry.servers, self.upstream)
         self.upstreams: dict[str, Any] = upstreams
-        response = redact_response(self.redactors)
+        asking = Asking(self.authorize.may_ask)
+        rounds = Rounds(States(sealer=sealer(), clock=self.clock))
+        response = RedactResponse(redactors=self.redactors, fit=Fit(), asking=asking, sealed=rounds.sealed)
         self.answers = answers = Answers(
             visible=self.authorize.visible,
+            visibility=Visibility(visible=self.authorize.visible, standing=self.authorize.standing),
+            pages=Pages(sealer=sealer(), size=(listing or ListsSection()).page),
             sessions=self.sessions,
             record=self.record,
             clock=self.clock,
@@ -428,17 +454,21 @@ class House:
             authenticate=self.authenticate,
             read=Read(sessions=self.sessions, clock=self.clock, one_shot=True),
             resolve=resolve,
-            admit=Admit(),
+            admit=rounds.admitting(Admit()),
             authorize=self.authorize,
             redact_request=RedactRequest(
-                redactors=self.redactors, fit=Fit(), clock=self.clock, progress=lambda: f"p{next(tokens)}"
+                redactors=self.redactors,
+                fit=Fit(),
+                clock=self.clock,
+                progress=lambda: f"p{next(tokens)}",
+                capabilities=asking.capabilities,
             ),
             forward=Forward(
                 current=self.current,
                 upstreams=upstreams,
                 live=self.live,
                 clock=self.clock,
-                stale=self.stale.append,
+                stale=noting(self.stale),
                 notices=response.notices,
                 unsure=lambda _: None,
             ),
@@ -477,6 +507,15 @@ class House:
         reply = await self.pipeline.govern(message, notify or (lambda _m, _p: None))
         self.transcript.append("answered")
         return reply
+
+
+def noting(names: list[str]) -> Callable[[str], Awaitable[None]]:
+    """Keeps the names of servers that are to be read again."""
+
+    async def note(server: str) -> None:
+        names.append(server)
+
+    return note
 
 
 def failure_of(reason: str) -> Callable[[BaseException], bool]:

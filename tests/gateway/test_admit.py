@@ -104,7 +104,7 @@ def test_a_legacy_caller_has_no_such_headers() -> None:
 )
 def test_a_tool_that_is_not_the_approved_one_is_not_called(changed: dict[str, Any], word: str) -> None:
     of = routed()
-    error = refused(msgspec.structs.replace(of, tool=msgspec.structs.replace(of.tool, **changed)))
+    error = refused(msgspec.structs.replace(of, item=msgspec.structs.replace(of.item, **changed)))
     assert (error.code, error.reason) == (40901, "definition_not_approved")
     assert word in error.text
     assert error.scope == {"kind": "definition", "server": "docs", "name": "echo"}
@@ -113,6 +113,6 @@ def test_a_tool_that_is_not_the_approved_one_is_not_called(changed: dict[str, An
 def test_compiled_checks_are_kept_up_to_a_bound() -> None:
     admit, of = Admit(), routed()
     for number in range(MAX_COMPILED + 10):
-        admit(msgspec.structs.replace(of, tool=msgspec.structs.replace(of.tool, digest=str(number))))
-    admit(msgspec.structs.replace(of, tool=msgspec.structs.replace(of.tool, digest=str(MAX_COMPILED))))
+        admit(msgspec.structs.replace(of, item=msgspec.structs.replace(of.item, digest=str(number))))
+    admit(msgspec.structs.replace(of, item=msgspec.structs.replace(of.item, digest=str(MAX_COMPILED))))
     assert len(admit) == MAX_COMPILED

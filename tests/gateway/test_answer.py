@@ -125,9 +125,10 @@ def test_a_notification_is_accepted_without_a_word(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("modern", "status"), [(True, 404), (False, 200)])
 def test_a_method_that_is_not_served_is_not_found(tmp_path: Path, modern: bool, status: int) -> None:
     house = House(tmp_path)
-    reply = ask(house, "prompts/list", modern=modern)
+    session = "" if modern else dict(handshake(house).headers)["mcp-session-id"]
+    reply = ask(house, "roots/list", modern=modern, session=session)
     assert (reply.status, msgspec.json.decode(reply.body)["error"]["code"]) == (status, -32601)
-    assert house.log.events[0].reason == "method_not_found"
+    assert house.log.events[-1].reason == "method_not_found"
 
 
 def test_allowed_lists_are_recorded_only_where_that_is_asked_for(tmp_path: Path) -> None:

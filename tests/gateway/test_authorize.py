@@ -58,7 +58,7 @@ def test_the_question_names_the_verified_caller_and_the_approved_tool() -> None:
     asked = engine.asked[0]
     assert (asked["subject"]["id"], asked["subject"]["roles"]) == ("alice", ["viewer"])
     assert (asked["target"]["server"], asked["target"]["name"]) == ("docs", "echo")
-    assert asked["target"]["definition_digest"] == of.tool.digest
+    assert asked["target"]["definition_digest"] == of.item.digest
 
 
 def test_a_no_says_policys_own_word() -> None:
@@ -80,7 +80,7 @@ def test_only_true_is_a_yes(truthy: Any) -> None:
     stage = authorize(lambda _: Decision(allow=truthy, reason="x"))
     with pytest.raises(Refused):
         stage(Admitted(routed=routed()))
-    assert stage.visible(identified(), routed().tool) is False
+    assert stage.visible(identified(), routed().item) is False
 
 
 REFUSED = Refused(Stage.AUTHORIZE, 40301, "policy_denied", "No.")

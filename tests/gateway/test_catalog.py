@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from airlock.core.config import ToolEntry
 from airlock.gateway import catalog
-from airlock.mcp import strict
-from airlock.model.server import Tool
+from airlock.mcp import names, strict
+from airlock.model.server import Catalog, Item, PinState
 from tests.gateway.parts import definition, entry, offer
 
 scalars = st.one_of(
@@ -61,7 +61,7 @@ def inside(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from inside(below)
 
 
-def built(*definitions: dict[str, Any], **more: Any) -> dict[str, Tool]:
+def built(*definitions: dict[str, Any], **more: Any) -> dict[str, Item]:
     pins = {str(tool.get("name")): "pinned" for tool in definitions}
     found = catalog.build(entry(**more), offer(*definitions), msgspec.convert(pins, dict[str, Any]), 7.0)
     return found.tools
@@ -240,3 +240,96 @@ def test_of_two_tools_with_one_alias_none_is_served() -> None:
 def test_a_definition_is_kept_as_it_was_sent() -> None:
     sent = definition(extra={"b": 1, "a": [1.5, None]})
     assert built(sent)["echo"].definition == sent
+
+
+OFFERED = offer(
+    definition("echo"),
+    definition("prompt:greet"),
+    prompts=({"name": "greet", "arguments": [{"name": "who"}]}, {"name": "a b"}, {"name": 7}),
+    resources=({"uri": "file:///x", "name": "x", "size": 1}, {"uri": "file:///a", "name": "a"}),
+    templates=({"uriTemplate": "db://{id}", "name": "t"}, {"uriTemplate": "db://{", "name": "broken"}),
+)
+PINNED: dict[str, PinState] = dict.fromkeys(catalog.definitions(OFFERED), "pinned")
+
+
+def whole(**more: Any) -> Catalog:
+    return catalog.build(entry(**more), OFFERED, PINNED, 1.0)
+
+
+def test_everything_has_one_name_by_which_it_is_known() -> None:
+    found = whole()
+    named = [found.tools, found.prompts, found.resources, found.templates]
+    assert [[(item.kind, item.name) for item in held.values()] for held in named] == [
+        [("tool", "echo"), ("tool", "tool:prompt:greet")],
+        [("prompt", "prompt:a b"), ("prompt", "prompt:greet")],
+        [("resource", "resource:file:///a"), ("resource", "resource:file:///x")],
+        [("template", "template:db://{"), ("template", "template:db://{id}")],
+    ]
+    assert [list(held) for held in named] == [[item.own for item in held.values()] for held in named]
+    assert found.prompts["greet"].alias == "docs__greet"
+    assert found.prompts_by_alias[found.prompts["a b"].alias].own == "a b"
+    assert found.resources["file:///x"].alias == "mcp+docs:file:///x"
+
+
+def test_tools_prompts_and_templates_are_pinned_and_resources_are_not() -> None:
+    unknown = catalog.build(entry(), OFFERED, {}, 1.0)
+    held = (unknown.tools, unknown.prompts, unknown.templates, unknown.resources)
+    assert [{item.pin for item in every.values()} for every in held] == [
+        {"changed"},
+        {"changed"},
+        {"changed"},
+        {"pinned"},
+    ]
+    assert set(PINNED) == {
+        "echo",
+        "tool:prompt:greet",
+        "prompt:greet",
+        "prompt:a b",
+        "template:db://{id}",
+        "template:db://{",
+    }
+
+
+def test_what_changes_with_the_data_is_no_part_of_the_digest_of_a_resource() -> None:
+    def digest_of(**more: Any) -> str:
+        told = offer(resources=({"uri": "a:b", "name": "x", **more},))
+        return catalog.build(entry(), told, {}, 1.0).resources["a:b"].digest
+
+    assert digest_of() == digest_of(size=7, annotations={"lastModified": "2026-01-01T00:00:00Z"})
+    assert digest_of() != digest_of(description="Read me first.")
+
+
+def test_a_broken_template_stands_for_nothing() -> None:
+    broken, fine = whole().templates["db://{"], whole().templates["db://{id}"]
+    assert (broken.matches, bool(broken.defect)) == (None, True)
+    assert fine.matches is not None and fine.matches("db://7") and not fine.matches("file:///x")
+
+
+def test_the_configuration_knows_each_by_that_name() -> None:
+    exceptions = {
+        "prompt:greet": ToolEntry(sensitivity="high"),
+        "resource:file:///x": ToolEntry(read_only=True, tags=("plans",)),
+    }
+    found = whole(sensitivity="low", tools=exceptions)
+    assert (found.prompts["greet"].sensitivity, found.prompts["a b"].sensitivity) == ("high", "low")
+    assert (found.resources["file:///x"].read_only, found.resources["file:///x"].tags) == (True, ("plans",))
+
+
+def test_prompts_whose_names_collide_are_both_unusable() -> None:
+    both = ("a b", "a_b_" + names.alias("docs", "a b")[-8:])
+    told = offer(prompts=tuple({"name": name} for name in both))
+    found = catalog.build(entry(), told, dict.fromkeys((f"prompt:{name}" for name in both), "pinned"), 1.0)
+    assert all("collides" in item.defect for item in found.prompts.values())
+
+
+def test_parts_that_say_the_same_are_the_same() -> None:
+    before, again = whole(), whole()
+    assert catalog.steady(None, before) is before
+    kept = catalog.steady(before, again)
+    assert (kept.tools is before.tools, kept.templates is before.templates) == (True, True)
+    told = offer(
+        *OFFERED.tools, prompts=({"name": "greet"},), resources=({**OFFERED.resources[0], "size": 2},)
+    )
+    changed = catalog.steady(before, catalog.build(entry(), told, PINNED, 2.0))
+    assert changed.tools is before.tools
+    assert (changed.prompts is before.prompts, changed.resources is before.resources) == (False, False)

@@ -14,7 +14,7 @@ from airlock.gateway.serving import Serving
 from airlock.model.call import Identified, Routed
 from airlock.model.containment import compiled
 from airlock.model.lease import Action, Lease, read_selector
-from airlock.model.server import Tool
+from airlock.model.server import Item
 from airlock.model.snapshot import Snapshot
 from tests.gateway.parts import (
     NOW,
@@ -58,10 +58,10 @@ def calling(*leases: Lease) -> Routed:
     return routed(asking(*leases))
 
 
-def always(answer: bool) -> Callable[[Identified, Tool], bool]:
+def always(answer: bool) -> Callable[[Identified, Item], bool]:
     """Policy that shows everything, or nothing."""
 
-    def visible(who: Identified, tool: Tool) -> bool:
+    def visible(who: Identified, tool: Item) -> bool:
         return answer
 
     return visible
@@ -187,14 +187,14 @@ def test_the_incident_of_a_tool_is_told_to_whoever_can_see_the_tool(
 def test_what_is_contained_is_in_no_list(kind: str, shown: bool) -> None:
     held, _ = {**CALLERS, **TOOLS}[kind]
     seen = Checks().contain.visible(always(True))
-    assert seen(asking(held), calling(held).tool) is shown
+    assert seen(asking(held), calling(held).item) is shown
 
 
 @pytest.mark.parametrize("policy", [True, False])
 def test_what_is_not_contained_is_shown_as_policy_says(policy: bool) -> None:
     seen = Checks().contain.visible(always(policy))
-    assert seen(asking(), calling().tool) is policy
-    assert seen(asking(*OTHERS), calling().tool) is policy
+    assert seen(asking(), calling().item) is policy
+    assert seen(asking(*OTHERS), calling().item) is policy
 
 
 @pytest.mark.parametrize(("sensitivity", "served"), [("low", True), ("medium", False), ("critical", False)])

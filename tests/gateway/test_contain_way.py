@@ -36,6 +36,7 @@ from tests.gateway.parts import (
     authenticated,
     call_message,
     identified,
+    noting,
     redacted,
     registered,
     routed,
@@ -109,7 +110,7 @@ class Way:
             upstreams={"docs": self.upstream},
             live=self.live,
             clock=self.clock,
-            stale=lambda _: None,
+            stale=noting([]),
             notices=lambda _: lambda params: params,
             unsure=self.contain.unsure,
         )

@@ -12,20 +12,20 @@ import pytest
 from airlock.gateway.definitions import Definitions
 from airlock.gateway.redact import Redactors
 from airlock.model.call import Findings
-from airlock.model.server import Tool
+from airlock.model.server import Item
 from tests.gateway.parts import House, definition, redactors, registered
 from tests.gateway.secrets_parts import AWS, GITHUB
 
 RULES: dict[str, Any] = {"detectors": ("aws_key", "github_token"), "url_allow": ("allowed.test",)}
 
 
-def tool(**more: Any) -> Tool:
+def tool(**more: Any) -> Item:
     catalog = registered("docs", definition("echo", **more)).catalog
     assert catalog is not None
     return catalog.tools["echo"]
 
 
-def shown(of: Tool, rules: Redactors | None = None) -> tuple[dict[str, Any], Findings]:
+def shown(of: Item, rules: Redactors | None = None) -> tuple[dict[str, Any], Findings]:
     found = Findings()
     return Definitions(rules or redactors(**RULES)).shown(found)(of), found
 

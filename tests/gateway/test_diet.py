@@ -14,7 +14,7 @@ from airlock.core.errors import Refused
 from airlock.gateway.diet import MAX_QUERY, MOST, Diet, read_query, words
 from airlock.mcp.names import FIND
 from airlock.model.call import Identified
-from airlock.model.server import RegisteredServer, Tool
+from airlock.model.server import Item, RegisteredServer
 from tests.gateway.parts import (
     FakeEngine,
     House,
@@ -113,7 +113,7 @@ def found(query: str, *servers: RegisteredServer, limit: int = 5, **more: Any) -
     visible = more.pop("visible", lambda _, __: True)  # pyright: ignore[reportUnknownLambdaType]
     diet = more.pop("diet", Diet(SEARCH))
     query_of = read_query({"query": query, "limit": limit})
-    tools: list[Tool] = asyncio.run(diet.find(asked(*servers, **more), query_of, visible))
+    tools: list[Item] = asyncio.run(diet.find(asked(*servers, **more), query_of, visible))
     return [tool.alias for tool in tools]
 
 
@@ -153,7 +153,7 @@ def test_nothing_fits_gives_nothing() -> None:
 
 
 def test_what_policy_hides_is_not_found_and_takes_no_place() -> None:
-    def visible(_: Identified, tool: Tool) -> bool:
+    def visible(_: Identified, tool: Item) -> bool:
         return tool.name != "search_pages"
 
     assert found("page", docs(), visible=visible, limit=1) == ["docs__write_page"]
@@ -168,7 +168,7 @@ def test_policy_is_asked_only_until_there_are_enough() -> None:
     many = registered("docs", *(definition(f"page{number}") for number in range(100)))
     asked_for: list[str] = []
 
-    def visible(_: Identified, tool: Tool) -> bool:
+    def visible(_: Identified, tool: Item) -> bool:
         asked_for.append(tool.name)
         return True
 

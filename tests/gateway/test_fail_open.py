@@ -44,12 +44,12 @@ class Broken(FakeEngine):
 
 def call(*grants: Grant, read_only: bool = True) -> Routed:
     of = routed()
-    tool = msgspec.structs.replace(of.tool, read_only=read_only)
+    tool = msgspec.structs.replace(of.item, read_only=read_only)
     caller = of.identified.caller
     snapshot = msgspec.structs.replace(caller.snapshot, grants=Grants(held=grants))
     caller = msgspec.structs.replace(caller, snapshot=snapshot)
     whose = msgspec.structs.replace(of.identified, caller=caller)
-    return msgspec.structs.replace(of, tool=tool, identified=whose)
+    return msgspec.structs.replace(of, item=tool, identified=whose)
 
 
 def stage(engine: FakeEngine | None = None) -> Authorize:
@@ -101,6 +101,6 @@ def test_an_answer_counts_although_there_is_a_grant() -> None:
 
 def test_lists_show_what_could_be_called() -> None:
     shown, hidden = call(GRANT), call(GRANT, read_only=False)
-    assert stage().visible(shown.identified, shown.tool)
+    assert stage().visible(shown.identified, shown.item)
     with pytest.raises(PolicyFault):
-        stage().visible(hidden.identified, hidden.tool)
+        stage().visible(hidden.identified, hidden.item)

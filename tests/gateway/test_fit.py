@@ -8,11 +8,11 @@ import pytest
 
 from airlock.gateway import fit
 from airlock.gateway.fit import Fit
-from airlock.model.server import Tool
+from airlock.model.server import Item
 from tests.gateway.parts import definition, registered
 
 
-def tool(output: Any) -> Tool:
+def tool(output: Any) -> Item:
     catalog = registered("docs", definition("echo", outputSchema=output)).catalog
     assert catalog is not None
     return catalog.tools["echo"]

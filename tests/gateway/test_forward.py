@@ -11,11 +11,12 @@ import msgspec
 import pytest
 
 from airlock.core.errors import Effect, Refused, Stage, UpstreamFault
-from airlock.gateway.forward import NOTICE_MOST, NOTICES_MOST, Forward
+from airlock.gateway.forward import Forward
 from airlock.gateway.live import Live, no_longer
+from airlock.gateway.notices import NOTICE_MOST, NOTICES_MOST
 from airlock.model.call import Redacted, Reply
 from airlock.model.principal import Principal
-from airlock.model.server import Registry
+from airlock.model.server import RegisteredServer, Registry
 from airlock.model.snapshot import Current, Revocations, Snapshot
 from airlock.model.upstream import Notify, UpstreamAnswer, UpstreamRequest
 from tests.gateway.parts import (
@@ -26,7 +27,9 @@ from tests.gateway.parts import (
     answered,
     authenticated,
     call_message,
+    definition,
     identified,
+    noting,
     redact_response,
     redacted,
     registered,
@@ -63,7 +66,7 @@ class Way:
             upstreams=self.upstreams,
             live=self.live,
             clock=self.clock,
-            stale=self.stale.append,
+            stale=noting(self.stale),
             notices=redact_response().notices,
             unsure=lambda _: None,
         )
@@ -119,8 +122,26 @@ def test_the_whole_call_has_a_deadline() -> None:
 def test_a_server_that_calls_our_headers_wrong_is_read_again() -> None:
     way = Way()
     way.upstream.respond = error_of(-32020)
-    asyncio.run(way.send(call()))
+    answer = asyncio.run(way.send(call()))
     assert way.stale == ["docs"]
+    assert len(way.upstream.requests) == 2, "the server did not run it: it is asked once more"
+    assert answer.error is not None
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        registered("docs", definition(description="Another.")),
+        registered("docs", definition("other")),
+        msgspec.structs.replace(registered(), catalog=None),
+    ],
+)
+def test_a_call_of_another_definition_is_not_sent_again(now: RegisteredServer) -> None:
+    way = Way()
+    way.upstream.respond = error_of(-32020)
+    way.current.swap(registry=Registry(servers={"docs": now}))
+    asyncio.run(way.send(call()))
+    assert len(way.upstream.requests) == 1
 
 
 @pytest.mark.parametrize("code", [-32602, 7])

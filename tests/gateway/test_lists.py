@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from airlock.core.errors import PolicyFault
 from airlock.gateway import lists
 from airlock.model.call import Client, Identified
-from airlock.model.server import RegisteredServer, Tool
+from airlock.model.server import Item, RegisteredServer
 from tests.gateway.parts import (
     LEGACY_CLIENT,
     MODERN_CLIENT,
@@ -27,7 +27,7 @@ from tests.gateway.parts import (
 )
 
 
-def everything(_: Identified, __: Tool) -> bool:
+def everything(_: Identified, __: Item) -> bool:
     return True
 
 
@@ -39,7 +39,7 @@ def asked(
 
 
 def names(of: Identified, visible: lists.Visible = everything) -> list[str]:
-    tools = asyncio.run(lists.visible_tools(of, visible))
+    tools = asyncio.run(lists.visible_items(of, "tool", visible))
     return [shown["name"] for shown in lists.listing(of, tools)["tools"]]
 
 
@@ -49,7 +49,7 @@ def test_the_order_is_by_server_then_by_name_whatever_order_they_came_in(
     servers: list[str], tools: list[str]
 ) -> None:
     of = asked(*(registered(name, *map(definition, tools)) for name in servers))
-    found = asyncio.run(lists.visible_tools(of, everything))
+    found = asyncio.run(lists.visible_items(of, "tool", everything))
     order = [(tool.server, tool.name) for tool in found]
     assert order == sorted(order)
     assert len(order) == 15
@@ -82,7 +82,7 @@ def test_what_policy_hides_is_not_shown() -> None:
 
 
 def test_a_policy_that_cannot_decide_fails_the_whole_list() -> None:
-    def broken(_: Identified, tool: Tool) -> bool:
+    def broken(_: Identified, tool: Item) -> bool:
         if tool.name == "b":
             raise PolicyFault("policy_error", "x")
         return True
@@ -97,7 +97,7 @@ def test_a_long_list_lets_others_run_meanwhile() -> None:
     async def scenario() -> list[str]:
         seen: list[str] = []
         asyncio.get_running_loop().call_soon(seen.append, "another's turn")
-        await lists.visible_tools(of, lambda _, __: bool(seen.append("asked")) or True)
+        await lists.visible_items(of, "tool", lambda _, __: bool(seen.append("asked")) or True)
         return seen
 
     assert "another's turn" in asyncio.run(scenario())
@@ -129,7 +129,7 @@ def test_an_output_schema_that_is_no_object_is_shown_to_modern_clients_only(
     client: Client, kept: bool
 ) -> None:
     of = asked(registered("docs", definition(outputSchema=ARRAYS)), client=client)
-    shown = lists.listing(of, asyncio.run(lists.visible_tools(of, everything)))["tools"][0]
+    shown = lists.listing(of, asyncio.run(lists.visible_items(of, "tool", everything)))["tools"][0]
     assert ("outputSchema" in shown) is kept
 
 
@@ -138,5 +138,5 @@ def test_tasks_are_not_offered_and_everything_else_is_as_the_server_said() -> No
         title="Echo", annotations={"x": 1}, execution={"taskSupport": "optional"}
     )
     of = asked(registered("docs", told), server="docs")
-    shown = lists.listing(of, asyncio.run(lists.visible_tools(of, everything)))["tools"][0]
+    shown = lists.listing(of, asyncio.run(lists.visible_items(of, "tool", everything)))["tools"][0]
     assert shown == {key: value for key, value in told.items() if key != "execution"}

@@ -240,7 +240,7 @@ def test_the_list_shows_what_policy_would_hide(mode: str, seen: bool) -> None:
         engine=Refusing(Decision(allow=False, reason="no")), clock=HandClock(), observed=observed
     )
     of = routed(identified(caller=authenticated(who=principal(), at=snapshot(registered()))))
-    assert stage.visible(of.identified, of.tool) is seen
+    assert stage.visible(of.identified, of.item) is seen
 
 
 def test_a_change_of_mode_changes_nothing_for_those_who_reach_the_server() -> None:

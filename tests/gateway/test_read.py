@@ -92,10 +92,13 @@ def test_one_shot_requests_can_be_switched_off() -> None:
     assert (error.value.reason, error.value.request_id) == ("initialize_first", "mine")
 
 
-def test_a_response_of_a_client_answers_nothing() -> None:
-    text, _ = SESSIONS.mint(authenticated(), "2025-06-18", NOW)
+def test_a_response_of_a_client_belongs_to_its_session_and_needs_no_scope() -> None:
+    text, sid = SESSIONS.mint(authenticated(), "2025-06-18", NOW, can=0b100)
     body: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "result": {}}
-    assert refused(body, headers={"mcp-session-id": text}).reason == "unexpected_response"
+    found = read(body, headers={"mcp-session-id": text})
+    assert (found.client.session, found.client.capabilities) == (sid, {"sampling": {}})
+    assert (found.message.method, found.message.params, found.id) == ("", {}, None)
+    assert refused(body).reason == "unexpected_response"
 
 
 def test_a_request_without_an_id_is_no_notification() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from airlock.core.errors import Effect, Refused
@@ -12,6 +13,8 @@ from airlock.gateway.redact import mask, shown_hosts
 from airlock.model.call import Redacted
 from airlock.model.decision import Obligations
 from tests.gateway.parts import (
+    LEGACY_CLIENT,
+    MODERN_CLIENT,
     SCHEMA,
     allowed,
     authenticated,
@@ -173,3 +176,41 @@ def test_the_callers_own_token_never_travels() -> None:
     with pytest.raises(Refused) as refused:
         redact_request(redactors())(allowed(routed(identified(params=params, caller=caller))))
     assert refused.value.policy_reason == "credential_in_arguments"
+
+
+def mirrored(sent: dict[str, str], arguments: dict[str, Any], *, modern: bool = True, **more: Any) -> Any:
+    """The `Mcp-Param-*` of a call of a tool that declares `Mcp-Param-Text`."""
+    schema = {"type": "object", "properties": {"text": {"type": "string", "x-mcp-header": "Text"}}}
+    at = snapshot(registered("docs", definition(inputSchema=schema)))
+    caller = authenticated(at=at, headers=sent)
+    params = call_message("docs__echo", arguments)["params"]
+    client = MODERN_CLIENT if modern else LEGACY_CLIENT
+    of = allowed(routed(identified(params=params, caller=caller, client=client)), **more)
+    return redact_request(ALL)(of).request.param_headers
+
+
+def test_e10_declared_headers_are_computed_and_others_sent_on_as_they_came() -> None:
+    sent = {"mcp-param-text": "old", "mcp-param-more": "m"}
+    assert mirrored(sent, {"text": "new"}) == (("Mcp-Param-Text", "new"), ("Mcp-Param-more", "m"))
+    assert mirrored(sent, {"text": "new"}, modern=False) == (("Mcp-Param-Text", "new"),)
+
+
+def test_e10_other_headers_are_dropped_where_something_was_taken_out_or_they_hold_a_secret() -> None:
+    told = mirrored({"mcp-param-more": "m"}, {"text": EMAIL}, obligations=Obligations(redact=("email",)))
+    assert [name for name, _ in told] == ["Mcp-Param-Text"]
+    assert mirrored({"mcp-param-more": AWS}, {"text": "x"}) == (("Mcp-Param-Text", "x"),)
+    token = "header.payload.signature-of-a-token-that-is-long"
+    carried = {"authorization": f"Bearer {token}", "mcp-param-more": token}
+    assert mirrored(carried, {"text": "x"}) == (("Mcp-Param-Text", "x"),)
+
+
+@pytest.mark.parametrize(("era", "level"), [("2026-07-28", {"debug"}), ("2025-11-25", set[str]())])
+def test_a_modern_server_hears_which_messages_its_client_wants(era: str, level: set[str]) -> None:
+    server = registered()
+    assert server.catalog is not None
+    server = msgspec.structs.replace(server, catalog=msgspec.structs.replace(server.catalog, era=era))
+    client = msgspec.structs.replace(MODERN_CLIENT, log_level="debug")
+    of = msgspec.structs.replace(routed(identified(client=client)), server=server)
+    request = redact_request()(allowed(of)).request
+    assert request.log_level == "debug"
+    assert set(request.params.get("_meta", {}).values()) == level

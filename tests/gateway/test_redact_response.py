@@ -124,7 +124,7 @@ def test_a_secret_in_two_blocks_is_found() -> None:
     assert of.found.counts == {"github_token": 1}
 
 
-def test_a_result_without_secrets_is_passed_on_as_it_came() -> None:
+def test_a_result_without_secrets_is_passed_on_as_it_came_but_for_uris_of_its_server() -> None:
     result: dict[str, Any] = {
         "content": [
             text("fine", annotations={"audience": ["user"]}),
@@ -138,7 +138,7 @@ def test_a_result_without_secrets_is_passed_on_as_it_came() -> None:
         "isError": False,
     }
     of = call()
-    assert told(of, result) == result
+    assert told(of, result) == json.loads(json.dumps(result).replace("file:///a", "mcp+docs:file:///a"))
     assert of.found.counts == {}
 
 

@@ -31,11 +31,11 @@ def find(name: str, *servers: RegisteredServer, route: str = "", **params: Any) 
 
 def test_a_federated_name_leads_to_its_server() -> None:
     found = find("docs__echo", arguments={"text": "x"})
-    assert (found.server.entry.name, found.tool.name, found.arguments) == ("docs", "echo", {"text": "x"})
+    assert (found.server.entry.name, found.item.name, found.arguments) == ("docs", "echo", {"text": "x"})
 
 
 def test_on_the_route_of_a_server_its_own_names_count() -> None:
-    assert find("echo", route="docs").tool.name == "echo"
+    assert find("echo", route="docs").item.name == "echo"
     with pytest.raises(Rejected):
         find("docs__echo", route="docs")
 
@@ -71,12 +71,6 @@ def test_a_server_that_was_never_read_is_unavailable() -> None:
     with pytest.raises(UpstreamFault) as fault:
         find("docs__echo", RegisteredServer(entry=entry(), state="down", reason="refused"))
     assert (fault.value.code, fault.value.effect, fault.value.retry_after) == (50301, Effect.NONE, 5)
-
-
-def test_a_state_that_nobody_issued_is_refused() -> None:
-    with pytest.raises(Rejected) as error:
-        find("docs__echo", requestState="forged")
-    assert (error.value.code, error.value.reason) == (-32602, "request_state_invalid")
 
 
 def test_visible_servers_come_in_order_and_only_those_of_the_tenant() -> None:

@@ -19,11 +19,13 @@ from tests.gateway.parts import (
     HandClock,
     allowed,
     answered,
+    anything,
     authenticated,
     identified,
     principal,
     redacted,
     redactors,
+    rounds,
     routed,
     snapshot,
 )
@@ -160,7 +162,9 @@ def test_the_strength_is_the_join_of_all_leases() -> None:
 
 def reply(result: dict[str, Any], *leases: Lease, **section: Any) -> Reply:
     strength = Checks(*leases).restrict.strength
-    stage = RedactResponse(redactors=redactors(**section), fit=Fit(), strength=strength)
+    stage = RedactResponse(
+        redactors=redactors(**section), fit=Fit(), asking=anything, sealed=rounds().sealed, strength=strength
+    )
     return stage(call(), answered(result))
 
 
@@ -196,7 +200,9 @@ def test_a_result_that_holds_something_is_kept_back() -> None:
 def test_an_error_that_holds_something_is_kept_back() -> None:
     held = lease("redaction.strengthen", mode="drop", patterns="email")
     strength = Checks(held).restrict.strength
-    stage = RedactResponse(redactors=redactors(), fit=Fit(), strength=strength)
+    stage = RedactResponse(
+        redactors=redactors(), fit=Fit(), asking=anything, sealed=rounds().sealed, strength=strength
+    )
     with pytest.raises(Refused):
         stage(call(), answered(error={"code": -32000, "message": f"ask {EMAIL}"}))
 
@@ -208,7 +214,13 @@ def test_a_result_is_no_larger_than_a_lease_allows() -> None:
 
 def test_each_message_of_a_stream_is_held_to_the_leases_of_then() -> None:
     demanded = [UNCHANGED]
-    stage = RedactResponse(redactors=redactors(), fit=Fit(), strength=lambda _: demanded[0])
+    stage = RedactResponse(
+        redactors=redactors(),
+        fit=Fit(),
+        asking=anything,
+        sealed=rounds().sealed,
+        strength=lambda _: demanded[0],
+    )
     clean = stage.notices(call())
     params = {"progressToken": "t", "progress": 1, "message": f"at {EMAIL}"}
     assert clean(params) == params

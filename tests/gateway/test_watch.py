@@ -15,7 +15,7 @@ from airlock.gateway.admit import Admit
 from airlock.gateway.watch import CALM_LEAST, LAST_GOOD, MAX_JUDGED, Watch, jitter, remember
 from airlock.model.server import PinState, RegisteredServer, Registry
 from airlock.model.snapshot import Current, Snapshot
-from airlock.model.upstream import Notify, Offer, UpstreamAnswer, UpstreamRequest
+from airlock.model.upstream import Ask, Notify, Offer, UpstreamAnswer, UpstreamRequest
 from tests.gateway.parts import (
     REVISION,
     HandClock,
@@ -51,7 +51,9 @@ class Server:
             raise self.told
         return self.told
 
-    async def request(self, request: UpstreamRequest, *, notify: Notify | None = None) -> UpstreamAnswer:
+    async def request(
+        self, request: UpstreamRequest, *, notify: Notify | None = None, ask: Ask | None = None
+    ) -> UpstreamAnswer:
         raise NotImplementedError
 
     async def close(self) -> None:
@@ -134,6 +136,19 @@ def watching(scenario: Callable[[Tower], Awaitable[None]], *entries: ServerEntry
     return tower
 
 
+def test_the_first_server_may_come_later() -> None:
+    async def scenario(tower: Tower) -> None:
+        await until(lambda: tower.state() == "ready")
+        tower.watch.configure(())
+        await until(lambda: tower.servers["docs"].closed)
+        for _ in range(10):
+            await asyncio.sleep(0)  # a group without tasks would be over by then
+        tower.watch.configure((entry("docs"),))
+        await until(lambda: tower.state() == "ready")
+
+    watching(scenario)
+
+
 def test_what_a_server_offers_is_taken_over() -> None:
     async def scenario(tower: Tower) -> None:
         await until(lambda: tower.state() == "ready")
@@ -171,6 +186,17 @@ def test_a_server_is_read_again_when_it_says_that_its_list_changed() -> None:
         tower.servers["docs"].told = offer(definition("other"))
         await tower.read_again()
         assert tower.tools() == ["other"]
+
+    watching(scenario)
+
+
+def test_a_server_can_be_read_again_while_somebody_waits() -> None:
+    async def scenario(tower: Tower) -> None:
+        await until(lambda: tower.state() == "ready")
+        tower.servers["docs"].told = offer(definition("other"))
+        await tower.watch.reread("docs")
+        assert tower.tools() == ["other"]
+        await tower.watch.reread("nobody", within=0)
 
     watching(scenario)
 
@@ -278,7 +304,9 @@ def test_a_changed_definition_leaves_the_list() -> None:
     async def scenario(tower: Tower) -> None:
         await change(tower)
         caller = authenticated(at=tower.current.get())
-        listed = await lists.visible_tools(identified("tools/list", {}, caller=caller), lambda _, __: True)
+        listed = await lists.visible_items(
+            identified("tools/list", {}, caller=caller), "tool", lambda _, __: True
+        )
         assert [tool.name for tool in listed] == ["calm"]
 
     watching(scenario)
@@ -470,3 +498,25 @@ def test_the_tenant_of_a_server_is_part_of_its_pins() -> None:
         assert tower.server().entry.tenant == principal().tenant
 
     watching(scenario, entry(tenant="acme"), docs=Server())
+
+
+def test_a_list_that_a_server_cannot_give_is_said_once() -> None:
+    async def scenario(tower: Tower) -> None:
+        await tower.read_again()
+        said = [line for line in tower.log.lines if line["event"] == "upstream_list_left_out"]
+        assert [(line["method"], line["detail"]) for line in said] == [("resources/list", "no list")]
+
+    left_out = {"resources/list": "no list"}
+    watching(scenario, docs=Server(offer(left_out=left_out)))
+
+
+def test_what_is_read_again_and_says_the_same_is_the_same() -> None:
+    async def scenario(tower: Tower) -> None:
+        await until(lambda: tower.state() == "ready")
+        before = tower.server().catalog
+        await tower.read_again()
+        now = tower.server().catalog
+        assert before is not None and now is not None
+        assert (now is before, now.tools is before.tools) == (False, True)
+
+    watching(scenario)

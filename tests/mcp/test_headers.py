@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mcp.shared import inbound as sdk
 
 from airlock.core.errors import Rejected
+from airlock.mcp import headers
 from airlock.mcp.headers import (
     MAX_BLOCK,
     MAX_VALUE,
@@ -215,3 +216,16 @@ def test_e10_headers_are_computed_from_the_arguments(
 ) -> None:
     expected = {f"Mcp-Param-{token}": value for token, value in rendered.items()}
     assert dict(render_param_headers(DECLARED, arguments)) == expected
+
+
+def test_e10_headers_that_a_tool_does_not_declare_can_be_sent_on() -> None:
+    sent = Headers(
+        [
+            (b"mcp-param-region", b"eu"),
+            (b"Mcp-Param-Other", b"x y"),
+            (b"mcp-param-odd", "\xe9".encode("latin-1")),
+            (b"mcp-param-no token", b"x"),
+            (b"accept", b"*/*"),
+        ]
+    )
+    assert headers.undeclared(((("region",), "Region"),), sent) == (("Mcp-Param-other", "x y"),)

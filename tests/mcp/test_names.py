@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airlock.mcp.names import MAX_NAME, alias, split
+from airlock.mcp.names import KINDS, MAX_NAME, Kind, alias, canonical, kind_of, own, split
 
 
 def test_f1_a_plain_name_gets_the_server_in_front() -> None:
@@ -38,3 +38,16 @@ def test_f1_the_first_separator_always_splits(server: str, tool: str) -> None:
 @pytest.mark.parametrize("name", ["plain", "", "__x", "UPPER__x", "a_b__x", "-a__x", "a" * 32 + "__x"])
 def test_what_has_no_server_part_is_not_split(name: str) -> None:
     assert split(name) == ("", name)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(KINDS), st.text() | st.from_regex(r"(tool|prompt|resource|template|x):.*"))
+def test_a_canonical_name_says_kind_and_own_name(kind: Kind, name: str) -> None:
+    known = canonical(kind, name)
+    assert (kind_of(known), own(known)) == (kind, name)
+
+
+def test_no_tool_takes_the_name_of_a_prompt() -> None:
+    assert canonical("prompt", "greet") == "prompt:greet"
+    assert canonical("tool", "greet") == "greet"
+    assert canonical("tool", "prompt:greet") == "tool:prompt:greet"

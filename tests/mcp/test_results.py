@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from airlock.core.errors import Effect, UpstreamFault
+from airlock.mcp import results
 from airlock.mcp.results import (
     MAX_SCHEMA_BYTES,
     MAX_SCHEMA_DEPTH,
@@ -268,3 +269,33 @@ UNBOUNDED: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("schema", "what"), UNBOUNDED)
 def test_schemas_beyond_bounds_are_defects(schema: Any, what: str) -> None:
     assert what in schema_defect(schema)
+
+
+def test_a_block_that_a_client_does_not_know_is_told_in_the_messages_of_a_prompt_too() -> None:
+    audio = {"type": "audio", "data": "", "mimeType": "audio/wav"}
+    text = {"type": "text", "text": "hello"}
+    told = {"messages": [{"role": "user", "content": audio}, {"role": "user", "content": text}]}
+    messages = to_legacy(told, "2024-11-05")["messages"]
+    assert [message["content"]["type"] for message in messages] == ["text", "text"]
+    assert messages[1]["content"] == text
+
+
+@pytest.mark.parametrize("message", [7, {"role": "user"}, {"role": "user", "content": []}])
+def test_what_is_no_message_of_a_prompt_is_a_breach(message: Any) -> None:
+    with pytest.raises(UpstreamFault):
+        to_legacy({"messages": [message]}, "2025-11-25")
+
+
+@pytest.mark.parametrize(("said", "ttl"), [(None, 0), (10_000, 5_000), (1_000, 1_000), (-1, 0)])
+def test_c5_a_result_is_kept_as_long_as_server_and_gateway_allow(said: int | None, ttl: int) -> None:
+    result = {} if said is None else {"ttlMs": said}
+    shaped = to_modern(result, server_info={}, cacheable=True, ttl_ms=5_000, untold_ms=0)
+    assert (shaped["ttlMs"], shaped["cacheScope"]) == (ttl, "private")
+
+
+@pytest.mark.parametrize(
+    ("code", "modern", "status"),
+    [(-32021, True, 400), (-32601, True, 404), (-32602, True, 200), (-32021, False, 200), (7, True, 200)],
+)
+def test_errors_of_servers_have_the_status_of_the_clients_era(code: int, modern: bool, status: int) -> None:
+    assert results.error_status(code, client_modern=modern) == status

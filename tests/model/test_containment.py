@@ -17,7 +17,7 @@ from airlock.model.effective import about
 from airlock.model.lattice import join_all
 from airlock.model.lease import RULES, Action, Lease, read_selector
 from airlock.model.principal import Principal
-from airlock.model.server import Tool
+from airlock.model.server import Item
 
 NOW = 1_800_000_000.0
 DIGEST = "ab" * 32
@@ -52,8 +52,8 @@ def who(subject: str = "alice", tenant: str = "acme", issuer: str = "https://i.e
     return Principal(issuer=issuer, subject=subject, tenant=tenant, token_id="j-1", expires_at=0)
 
 
-def tool(server: str = "docs", name: str = "echo", digest: str = DIGEST) -> Tool:
-    return Tool(
+def tool(server: str = "docs", name: str = "echo", digest: str = DIGEST) -> Item:
+    return Item(
         server=server,
         name=name,
         alias=f"{server}__{name}",

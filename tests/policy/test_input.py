@@ -9,8 +9,8 @@ import pytest
 
 from airlock.model.decision import PolicyInput
 from airlock.model.principal import Principal
-from airlock.model.server import Tool
-from airlock.policy.input import build, encode, schema, tool_target
+from airlock.model.server import Item
+from airlock.policy.input import build, encode, schema, target_of
 
 PRINCIPAL = Principal(
     issuer="https://idp.example",
@@ -22,7 +22,7 @@ PRINCIPAL = Principal(
     auth_time=1_763_733_780,
     expires_at=1_763_740_000,
 )
-TOOL = Tool(
+TOOL = Item(
     server="docs",
     name="search",
     alias="docs__search",
@@ -39,7 +39,7 @@ NOW = 1_763_733_907.9
 def ask(**changed: Any) -> PolicyInput:
     given: dict[str, Any] = {
         "principal": PRINCIPAL,
-        "target": tool_target(TOOL),
+        "target": target_of(TOOL),
         "phase": "call",
         "action": "tools/call",
         "arguments": {"query": "revenue"},
@@ -103,7 +103,7 @@ def test_an_unknown_login_time_is_null_and_a_future_one_is_now() -> None:
 
 
 def test_a_changed_definition_is_not_approved() -> None:
-    assert not tool_target(msgspec.structs.replace(TOOL, pin="changed")).approved
+    assert not target_of(msgspec.structs.replace(TOOL, pin="changed")).approved
 
 
 @pytest.mark.parametrize(

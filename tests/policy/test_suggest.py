@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from airlock.policy.bundle import Bundle
 from airlock.policy.check import check_bundle
@@ -179,6 +180,15 @@ def test_names_enter_the_policy_as_quoted_text_only() -> None:
     assert answer(of, seen("files/other")) == (False, "not_granted")
     assert run_tests(of).passed
     assert of.files[POLICY].decode().replace("\n", "").replace("\t", "").isprintable()
+
+
+@pytest.mark.parametrize("action", ["prompts/get", "completion/complete"])
+def test_a_prompt_that_was_used_is_allowed_and_no_tool_that_is_called_the_same(action: str) -> None:
+    used = seen("docs/prompt:greet", {"who": "Ann"}, kind="prompt")
+    used = Seen(question=structs.replace(used.question, action=action))
+    of = bundle(used)
+    assert answer(of, used) == (True, "granted")
+    assert answer(of, seen("docs/greet", {"who": "Ann"})) == (False, "not_granted")
 
 
 def test_nothing_seen_gives_no_policy() -> None:

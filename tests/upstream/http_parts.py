@@ -271,13 +271,14 @@ def upstream(
     tls: UpstreamTls | None = None,
     first_byte: float = 5.0,
     resolve: Resolve | None = None,
+    **more: Any,
 ) -> HttpUpstream:
     entry = msgspec.convert(
         {"name": "fake", "transport": "http", "url": url, "era": era, "first_byte_timeout": first_byte},
         ServerEntry,
     )
     entry = msgspec.structs.replace(entry, tls=tls)
-    more: dict[str, Any] = {} if resolve is None else {"resolve": resolve}
+    more |= {} if resolve is None else {"resolve": resolve}
     return HttpUpstream(entry=entry, credential=credential, clock=clock, logger=log.get("upstream"), **more)
 
 

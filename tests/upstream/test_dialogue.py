@@ -125,6 +125,8 @@ def test_a_modern_server_is_recognised(answer: UpstreamAnswer) -> None:
         failed(-32602),
         answered(**DISCOVERED | {"supportedVersions": ["2025-11-25"]}),
         failed(-32022, data={"supported": ["2025-06-18"]}),
+        answered(),
+        answered(tools=[]),
     ],
 )
 def test_a_legacy_server_is_recognised(answer: UpstreamAnswer) -> None:
@@ -134,8 +136,6 @@ def test_a_legacy_server_is_recognised(answer: UpstreamAnswer) -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        answered(),
-        answered(tools=[]),
         answered(supportedVersions="2026-07-28", capabilities={}),
         answered(supportedVersions=["2026-07-28"], capabilities=[]),
         answered(supportedVersions=["2030-01-01", 7], capabilities={}),
@@ -181,14 +181,17 @@ def test_an_unknown_version_is_refused_without_effect(answer: UpstreamAnswer) ->
 
 
 class Pages:
-    """Answers `tools/list` from a list of pages."""
+    """Answers `tools/list` from a list of pages, and other lists with what a test says."""
 
-    def __init__(self, *pages: UpstreamAnswer) -> None:
+    def __init__(self, *pages: UpstreamAnswer, **others: UpstreamAnswer) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.others = others
+        """By method; `_` stands for `/`."""
         self._pages = list(pages)
 
     async def __call__(self, method: str, params: dict[str, Any]) -> UpstreamAnswer:
-        assert method == "tools/list"
+        if method != "tools/list":
+            return self.others.get(method.replace("/", "_"), failed(-32601))
         self.asked.append(params)
         return self._pages.pop(0) if len(self._pages) > 1 else self._pages[0]
 
@@ -270,3 +273,41 @@ def test_at_most_fifty_pages_are_read() -> None:
 
 def test_two_thousand_tools_pass() -> None:
     assert len(offer(OLD, Pages(named(*map(str, range(2000))))).tools) == 2000
+
+
+EVERYTHING = Peer(version="2025-11-25", capabilities={"tools": {}, "prompts": {}, "resources": {}})
+PROMPTS, RESOURCES = answered(prompts=[{"name": "p"}]), answered(resources=[{"uri": "a:b"}])
+TEMPLATES = answered(resourceTemplates=[{"uriTemplate": "a:{b}"}])
+
+
+def test_every_list_of_a_server_is_read() -> None:
+    pages = Pages(
+        named("a"), prompts_list=PROMPTS, resources_list=RESOURCES, resources_templates_list=TEMPLATES
+    )
+    found = offer(EVERYTHING, pages)
+    assert [len(every) for every in (found.tools, found.prompts, found.resources, found.templates)] == [1] * 4
+    assert found.left_out == {}
+
+
+def test_the_shortest_lifetime_of_all_lists_counts() -> None:
+    peer = Peer(version="2026-07-28", capabilities={"tools": {}, "prompts": {}})
+    pages = Pages(named("a"), prompts_list=answered(prompts=[], ttlMs=7000))
+    assert offer(peer, pages).ttl == 7.0
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        (failed(-32601), ""),
+        (failed(-32603), "resources/list was answered with error -32603"),
+        (answered(resources=7), "a page of resources/list has no resources"),
+        (answered(resources=[{"name": "x"}]), "resources/list has an item without uri"),
+        (answered(resources=[], nextCursor="again"), "more than 50 pages of resources/list"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_left_out_and_the_others_stay(
+    resources: UpstreamAnswer, said: str
+) -> None:
+    found = offer(EVERYTHING, Pages(named("a"), prompts_list=PROMPTS, resources_list=resources))
+    assert (len(found.tools), len(found.prompts), found.resources) == (1, 1, ())
+    assert found.left_out == ({"resources/list": said} if said else {})

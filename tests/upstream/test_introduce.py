@@ -32,7 +32,7 @@ def test_the_era_is_found(mode: str, era: Any, spoken: str) -> None:
         async with house(toy(mode=mode, era=era)) as found:
             offer = await described(found.upstream())
             assert (offer.era, offer.server_info) == (spoken, {"name": "toy", "version": "1"})
-            assert len(offer.tools) == 26
+            assert len(offer.tools) == 28
             assert (await answer(found.upstream(), "echo")).era == spoken
 
     asyncio.run(run())
@@ -68,7 +68,7 @@ def test_a_server_that_speaks_otherwise_is_not_used(mode: str, era: Any, reason:
 
 
 def test_a_modern_server_gets_the_envelope_with_every_request() -> None:
-    """B-7: the caller's capabilities, without those that ask the caller something."""
+    """The caller's own capabilities: it asks in the answer to the call, so everybody knows whom."""
 
     async def run() -> None:
         async with house(toy(mode="modern")) as found:
@@ -84,7 +84,7 @@ def test_a_modern_server_gets_the_envelope_with_every_request() -> None:
             meta = json.loads(told(await found.upstream().request(asked)))["_meta"]
             assert meta["traceparent"] == "t"
             assert meta["io.modelcontextprotocol/protocolVersion"] == "2026-07-28"
-            assert meta["io.modelcontextprotocol/clientCapabilities"] == {"x": {"y": 1}}
+            assert meta["io.modelcontextprotocol/clientCapabilities"] == capabilities
             assert "progressToken" not in meta
 
     asyncio.run(run())

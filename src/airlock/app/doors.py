@@ -61,7 +61,9 @@ def wire(
     """What answers every request of a worker: MCP, management, logins, health, metadata."""
 
     async def end(sid: str, expires_at: float) -> bool:
-        return await asyncio.to_thread(ended.end, store, sid=sid, expires_at=expires_at)
+        over = await asyncio.to_thread(ended.end, store, sid=sid, expires_at=expires_at)
+        way.held.over(sid)
+        return over
 
     endpoint = Endpoint(
         govern=monitoring.govern,
@@ -79,6 +81,8 @@ def wire(
         why_closed=lambda: health.why_not(besides=("audit", "policy")),
         introduce=who.authenticate.introduce,
         known=who.authenticate.accepts,
+        listening=way.held.listening,
+        streams=way.held.streams,
         clock=clock,
         max_body=config.server.max_body,
     )
@@ -152,6 +156,8 @@ def routes(
         Route(method="GET", path=prefix, auth="none", handler=documents),
         Route(method="GET", path=f"{prefix}/mcp", auth="none", handler=documents),
         Route(method="GET", path=f"{prefix}/mcp/{{server}}", auth="none", handler=documents),
+        Route(method="GET", path="/mcp", auth="bearer", raw=endpoint.get),
+        Route(method="GET", path="/mcp/{server}", auth="bearer", raw=endpoint.get),
         Route(method="POST", path="/mcp", auth="bearer", raw=endpoint.post),
         Route(method="DELETE", path="/mcp", auth="bearer", raw=endpoint.delete),
         Route(method="POST", path="/mcp/{server}", auth="bearer", raw=endpoint.post),

@@ -26,6 +26,7 @@ from airlock.app.limits import limits
 from airlock.app.loosening import Loosened
 from airlock.app.metering import Metering
 from airlock.app.monitoring import Monitoring
+from airlock.app.peers import Peers
 from airlock.app.reloads import Reloading
 from airlock.app.tls import Certificates, follow_certificates
 from airlock.app.tuning import Tuning
@@ -38,6 +39,8 @@ from airlock.edge.routes import Application
 from airlock.gateway.authorize import Authorize, Engine
 from airlock.gateway.crowd import Crowd
 from airlock.gateway.forward import Upstream
+from airlock.gateway.kept import Streams
+from airlock.gateway.listens import Listens
 from airlock.gateway.live import Live
 from airlock.gateway.observe import Observe
 from airlock.gateway.rates import request_ends
@@ -75,6 +78,8 @@ class Gateway(msgspec.Struct, kw_only=True):
     watch: Watch
     strangers: Strangers
     live: Live
+    streams: Streams
+    listens: Listens
     link: RunnerLink
     store: Store
     tls: Certificates | None
@@ -123,6 +128,7 @@ def compose(
     environ: Mapping[str, str],
     drifted: Drifted,
     counts: Shared,
+    slot: int,
     clock: Clock,
     log: FilteringBoundLogger,
 ) -> Gateway:
@@ -168,6 +174,7 @@ def compose(
     rates = limits(config=config, counts=counts, current=current, clock=clock)
     crowd = Crowd(section=config.server, when_done=request_ends)
     observe = Observe(config, clock=clock)
+    peers = Peers()
     stages = way.wire(  # 3
         config=config,
         engine=engine(bundle, config.policy, clock=clock, log=log),
@@ -179,11 +186,18 @@ def compose(
         live=live,
         rates=rates,
         observe=observe,
+        slot=slot,
+        peers=peers,
         clock=clock,
         log=log,
     )
 
-    background: list[Background] = [containment.run, who.providers.run, stages.record.floods.run]
+    background: list[Background] = [
+        containment.run,
+        who.providers.run,
+        stages.record.floods.run,
+        stages.beside.parks.run,
+    ]
     if config.tracing.endpoint:
         from airlock.app import traces  # what it needs is loaded where it is used
 
@@ -207,9 +221,10 @@ def compose(
         engine=lambda: stages.authorize.engine,
         verifier=who.verifier,
         hand_over=metering.look,
+        peers=peers,
         clock=clock,
     )
-    insight.peers.answers["cut"] = live.told
+    peers.answers["cut"] = live.told
     background += [metering.run, insight.run, reading.run]
 
     monitoring = Monitoring(stages.pipeline, config=config, clock=clock, log=log)
@@ -246,7 +261,7 @@ def compose(
             allow=config.server.metrics_allow,
         ),
         world=world,
-        peers=insight.peers,
+        peers=peers,
         clock=clock,
         log=log,
     )
@@ -261,6 +276,8 @@ def compose(
         upstreams=behind.upstreams,
         strangers=stages.strangers,
         live=live,
+        streams=stages.held.streams,
+        listens=stages.beside.listens,
         link=behind.link,
         store=store,
         tls=tls,

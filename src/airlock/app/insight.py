@@ -33,6 +33,7 @@ class Insight:
         engine: Callable[[], Engine],
         verifier: Verifier,
         hand_over: Callable[[], object],
+        peers: Peers,
         clock: Clock,
     ) -> None:
         """`engine` gives the one that decides; `hand_over` hands over what was noted but not yet counted."""
@@ -42,8 +43,8 @@ class Insight:
         self._tokens = Recent(clock), Recent(clock)
         self._seen = 0, 0
         self.tracing = Tracing(clock)
-        self.peers = Peers()
-        self.peers.answers = {
+        self.peers = peers
+        self.peers.answers |= {
             "heap": heap.answerer(self.tracing),
             "caches": self.caches,
             "latency": self.latency,

@@ -15,6 +15,7 @@ from airlock.core import metrics
 from airlock.core.clock import Clock
 from airlock.core.errors import Fault, Refused
 from airlock.core.standing import Detected, Standing
+from airlock.gateway.listens import LISTEN
 from airlock.gateway.observe import OBSERVED
 from airlock.gateway.reached import unfold
 from airlock.gateway.words import ACTIONS, METHODS
@@ -128,7 +129,8 @@ def measure(clock: Clock) -> Callable[[Reached, Reply | None, Refused | Fault | 
             if identified is not None:
                 method = identified.message.method
                 method = method if method in METHODS else "unknown"
-        note(now() - inbound.received)
+        if method != LISTEN:  # it lasts as long as its client likes
+            note(now() - inbound.received)
         count(method, GONE if reply is None else str(reply.status))
         if isinstance(failure, Fault):
             metrics.request_failed()

@@ -14,7 +14,7 @@ import msgspec
 
 from airlock.core.clock import Clock
 from airlock.core.config import Config
-from airlock.edge.slow import SLOW, watched
+from airlock.edge.slow import SLOW, subscribed, watched
 from airlock.gateway.pipeline import Failure, Pipeline, Record
 from airlock.model.call import Identified, Inbound, Reached, Redacted, Reply
 from airlock.model.upstream import Notify, UpstreamAnswer
@@ -75,7 +75,7 @@ class Monitoring:
             "stages_ms": {stage: round(seconds * 1000, 1) for stage, seconds in watch.took.items()},
         }
         self._log.debug("request_answered", **fields)
-        if took >= self._slow:
+        if took >= self._slow and not subscribed(inbound):
             self._log.warning("slow_request", **fields, threshold_ms=self._slow * 1000)
         return reply
 
@@ -94,8 +94,8 @@ class _Stopwatch:
         def forward(call: Redacted, notify: Notify) -> Awaitable[UpstreamAnswer]:
             return self.wait("forward", usual.forward(call, notify))
 
-        def answer(identified: Identified) -> Awaitable[Reply]:
-            return self.wait("answer", usual.answer(identified))
+        def answer(identified: Identified, notify: Notify) -> Awaitable[Reply]:
+            return self.wait("answer", usual.answer(identified, notify))
 
         return msgspec.structs.replace(
             usual,

@@ -18,6 +18,8 @@ PATIENCE = 8.0
 
 Message = dict[str, Any]
 Answerer = Callable[[], Awaitable[object]]
+Obey = Callable[[Any], Awaitable[object]]
+"""Does what the body of a message says; the answer is a JSON value."""
 
 
 class Line(Protocol):
@@ -49,15 +51,24 @@ class Rounds:
         self._numbers = itertools.count(1)
         self._open: dict[int, tuple[asyncio.Future[Gathered], list[Message | None], set[int]]] = {}
 
-    def ask(self, what: str, *, workers: int, patience: float = PATIENCE) -> asyncio.Future[Gathered]:
-        """Ask each of so many workers. The future always gets its result within `patience` seconds."""
+    def ask(
+        self,
+        what: str,
+        *,
+        workers: int,
+        patience: float = PATIENCE,
+        body: object = None,
+        only: int | None = None,
+    ) -> asyncio.Future[Gathered]:
+        """Ask each of so many workers, or one. The future always gets its result in `patience` seconds."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Gathered] = loop.create_future()
         number = next(self._numbers)
-        self._open[number] = future, [None] * workers, set(self._lines)
-        for line in self._lines.values():
-            line.send({"op": "ask", "round": number, "what": what})
-        timer = loop.call_later(0.0 if not self._lines else patience, self._close, number)
+        lines = {slot: line for slot, line in self._lines.items() if only in (None, slot)}
+        self._open[number] = future, [None] * workers, set(lines)
+        for line in lines.values():
+            line.send({"op": "ask", "round": number, "what": what, "body": body})
+        timer = loop.call_later(0.0 if not lines else patience, self._close, number)
         future.add_done_callback(lambda _: timer.cancel())
         return future
 
@@ -81,7 +92,8 @@ class Rounds:
             if line is not None and not future.cancelled():
                 line.send({"op": "gathered", "round": number, "answers": future.result().answers})
 
-        self.ask(message["what"], workers=workers).add_done_callback(tell)
+        asked = self.ask(message["what"], workers=workers, body=message["body"], only=message["to"])
+        asked.add_done_callback(tell)
 
     def _close(self, number: int) -> None:
         found = self._open.pop(number, None)
@@ -96,16 +108,18 @@ class Peers:
         self.line: Line | None = None
         self.answers: dict[str, Answerer] = {}
         """What this worker answers, by the word that asks for it. Answers are JSON objects."""
+        self.hears: dict[str, Obey] = {}
+        """What this worker does when it is told, by the word that tells it."""
         self._numbers = itertools.count(1)
         self._open: dict[int, asyncio.Future[Gathered]] = {}
 
-    async def ask(self, what: str) -> Gathered:
-        """What every worker answers, this one included; without a supervisor, this one alone."""
+    async def ask(self, what: str, body: object = None, *, to: int | None = None) -> Gathered:
+        """What every worker answers, or one, this one included; without a supervisor, this one alone."""
         if self.line is None:
-            return Gathered((await self._answer(what),))
+            return Gathered((await self._answer(what, body),))
         number = next(self._numbers)
         self._open[number] = future = asyncio.get_running_loop().create_future()
-        self.line.send({"op": "ask", "round": number, "what": what})
+        self.line.send({"op": "ask", "round": number, "what": what, "body": body, "to": to})
         try:
             async with asyncio.timeout(1.2 * PATIENCE):
                 return await future
@@ -113,6 +127,16 @@ class Peers:
             return Gathered(())
         finally:
             del self._open[number]
+
+    async def one(self, slot: int, what: str, body: object) -> Any:
+        """What the worker of one slot answers; None where it gives no answer."""
+        found = [answer for answer in (await self.ask(what, body, to=slot)).answers if answer is not None]
+        return found[0] if found else None
+
+    def all(self, what: str, body: object) -> None:
+        """Tell every worker, this one included, some time soon; nobody waits for what becomes of it."""
+        if self.line is not None:
+            self.line.send({"op": "ask", "round": 0, "what": what, "body": body, "to": None})
 
     def heard(self, message: Message) -> None:
         """What the supervisor gathered for us."""
@@ -123,12 +147,14 @@ class Peers:
     async def reply(self, message: Message) -> None:
         """Answer a question of the supervisor. What cannot be answered is not: that ends no worker."""
         try:
-            answer = await self._answer(message["what"])
+            answer = await self._answer(message["what"], message["body"])
         except Exception:  # noqa: BLE001 - whoever looks at a worker must not end it; it counts as silent
             return
         if self.line is not None and answer is not None:
             self.line.send({"op": "answer", "round": message["round"], "answer": answer})
 
-    async def _answer(self, what: str) -> Message | None:
+    async def _answer(self, what: str, body: object) -> Any:
+        if what in self.hears:
+            return msgspec.to_builtins(await self.hears[what](body))
         answerer = self.answers.get(what)
         return None if answerer is None else msgspec.to_builtins(await answerer())

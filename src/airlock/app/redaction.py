@@ -11,12 +11,13 @@ from structlog.typing import FilteringBoundLogger
 from airlock.core import metrics
 from airlock.core.clock import Clock
 from airlock.core.config import Config
+from airlock.gateway.asking import Asking
 from airlock.gateway.definitions import Definitions
 from airlock.gateway.fit import Fit
 from airlock.gateway.record import Announce
 from airlock.gateway.redact import Redactors, Rules
 from airlock.gateway.redact_request import RedactRequest
-from airlock.gateway.redact_response import RedactResponse
+from airlock.gateway.redact_response import RedactResponse, Sealed
 from airlock.gateway.restrict import Strength, as_configured
 from airlock.model.call import Findings, Redacted
 from airlock.redaction.detectors import NAMES
@@ -37,7 +38,12 @@ class Redaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def wire(
-    *, config: Config, clock: Clock, strength: Callable[[Redacted], Strength] = as_configured
+    *,
+    config: Config,
+    clock: Clock,
+    asking: Asking,
+    sealed: Sealed,
+    strength: Callable[[Redacted], Strength] = as_configured,
 ) -> Redaction:
     """The parts, on the rules of this configuration. Every detector is a metric from the start. `strength`:
     what leases demand of an answer."""
@@ -46,8 +52,16 @@ def wire(
     metrics.from_zero(patterns=(*NAMES, URL_BLOCKED))
     return Redaction(
         redactors=redactors,
-        request=RedactRequest(redactors=redactors, fit=fit, clock=clock, progress=lambda: f"p{next(tokens)}"),
-        response=RedactResponse(redactors=redactors, fit=fit, strength=strength),
+        request=RedactRequest(
+            redactors=redactors,
+            fit=fit,
+            clock=clock,
+            progress=lambda: f"p{next(tokens)}",
+            capabilities=asking.capabilities,
+        ),
+        response=RedactResponse(
+            redactors=redactors, fit=fit, asking=asking, sealed=sealed, strength=strength
+        ),
         definitions=Definitions(redactors),
     )
 

@@ -23,7 +23,7 @@ from airlock.incident.regulation import Law
 from airlock.mcp.eras import MODERN
 from airlock.model.incident import Incident, Recorded
 from airlock.model.lease import Unfit
-from airlock.model.upstream import Notify, Offer, UpstreamAnswer, UpstreamRequest
+from airlock.model.upstream import Ask, Notify, Offer, UpstreamAnswer, UpstreamRequest
 from airlock.store import incidents
 from airlock.store.database import Store
 
@@ -114,9 +114,11 @@ class Responders:
     async def describe(self) -> Offer:
         return OFFER
 
-    async def request(self, request: UpstreamRequest, *, notify: Notify | None = None) -> UpstreamAnswer:
+    async def request(
+        self, request: UpstreamRequest, *, notify: Notify | None = None, ask: Ask | None = None
+    ) -> UpstreamAnswer:
         """The answer of one tool; an id that nobody has is a tool error. Raises `Fault`."""
-        del notify
+        del notify, ask
         tool = self._tools[request.params["name"]]
         try:
             told = await asyncio.to_thread(tool, request.params.get("arguments", {}))

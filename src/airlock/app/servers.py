@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,12 @@ from airlock.upstream import credentials
 from airlock.upstream.breaker import Gate
 from airlock.upstream.frames import Event as RunnerEvent
 from airlock.upstream.http import HttpUpstream
+from airlock.upstream.legacy import CHANGED
 from airlock.upstream.stdio import StdioUpstream
 from airlock.upstream.stdio_link import RunnerLink
+
+Heard = Callable[[str, str, str, dict[str, Any]], None]
+"""Hears (server, session of a legacy client or empty, method, params) of what belongs to no call."""
 
 
 def runner_socket(config: Config) -> Path:
@@ -58,10 +63,12 @@ class Connector:
         link: RunnerLink,
         environ: Mapping[str, str],
         own: Mapping[str, Upstream],
+        heard: Heard,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
         """`own` are servers inside of the gateway."""
+        self._heard = heard
         self._link = link
         self._own = own
         self._environ = environ
@@ -73,9 +80,16 @@ class Connector:
             return self._own[entry.name]
         if entry.transport == "stdio":
             gate = Gate(clock=self._clock)
-            return StdioUpstream(name=entry.name, link=self._link, gate=gate, clock=self._clock)
+            told = partial(self._heard, entry.name)
+            return StdioUpstream(name=entry.name, link=self._link, gate=gate, clock=self._clock, told=told)
         credential = credentials.load(entry, self._environ, warn=self._warn)
-        return HttpUpstream(entry=entry, credential=credential, clock=self._clock, logger=self._log)
+        return HttpUpstream(
+            entry=entry,
+            credential=credential,
+            clock=self._clock,
+            logger=self._log,
+            told=partial(self._heard, entry.name),
+        )
 
     def _warn(self, text: str) -> None:
         self._log.warning("config_warning", text=text)
@@ -87,6 +101,8 @@ class Servers(msgspec.Struct, frozen=True, kw_only=True):
     link: RunnerLink
     watch: Watch
     upstreams: dict[str, Upstream]
+    updated: list[Callable[[str, str, dict[str, Any]], None]]
+    """Called with (server, session, params) where a server says that a resource has changed."""
 
 
 def wire(
@@ -104,17 +120,31 @@ def wire(
     watch: Watch
 
     def event(happened: RunnerEvent) -> None:
-        watch.wake(happened.server)
+        if happened.event != "updated":
+            watch.wake(happened.server)
+        elif isinstance(upstream := upstreams.get(happened.server), StdioUpstream):
+            upstream.updated(happened.uri)
+
+    updated: list[Callable[[str, str, dict[str, Any]], None]] = []
+
+    def heard(server: str, session: str, method: str, params: dict[str, Any]) -> None:
+        if method in CHANGED:
+            watch.wake(server)
+            return
+        for tell in updated:
+            tell(server, session, params)
 
     own = Responders(store=store, law=lambda: known(config.incident.regulations_file), clock=clock)
     link = RunnerLink(path=runner_socket(config), clock=clock, on_event=event)
     watch = Watch(
         current=current,
         upstreams=upstreams,
-        connect=Connector(link=link, environ=environ, own={responders.NAME: own}, clock=clock, log=log),
+        connect=Connector(
+            link=link, environ=environ, own={responders.NAME: own}, heard=heard, clock=clock, log=log
+        ),
         pins=Pins(store=store, clock=clock),
         drifted=drifted,
         clock=clock,
         log=log,
     )
-    return Servers(link=link, watch=watch, upstreams=upstreams)
+    return Servers(link=link, watch=watch, upstreams=upstreams, updated=updated)

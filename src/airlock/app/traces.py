@@ -30,7 +30,7 @@ from airlock.gateway.reached import unfold
 from airlock.gateway.words import METHODS
 from airlock.mcp.strict import is_object
 from airlock.model.call import Identified, Inbound, Reached, Redacted, Reply
-from airlock.model.server import Tool
+from airlock.model.server import Item
 from airlock.model.upstream import Notify, UpstreamAnswer
 
 OPEN = 10_000
@@ -83,7 +83,7 @@ class Traces:
             authenticate=self._first(pipeline.authenticate),
             read=self._second(pipeline.read),
             permit=self._stage("permit", pipeline.permit),
-            answer=self._waiting("answer", pipeline.answer),
+            answer=self._answered(pipeline.answer),
             resolve=self._stage("resolve", pipeline.resolve),
             admit=self._stage("admit", pipeline.admit),
             authorize=self._stage("authorize", pipeline.authorize),
@@ -149,12 +149,14 @@ class Traces:
 
         return followed
 
-    def _waiting(self, name: str, stage: Callable[[A], Awaitable[R]]) -> Callable[[A], Awaitable[R]]:
-        async def followed(reached: Any) -> R:
+    def _answered(
+        self, stage: Callable[[Identified, Notify], Awaitable[Reply]]
+    ) -> Callable[[Identified, Notify], Awaitable[Reply]]:
+        async def followed(identified: Identified, notify: Notify) -> Reply:
             try:
-                return await stage(reached)
+                return await stage(identified, notify)
             finally:
-                self.happened(name, reached)
+                self.happened("answer", identified)
 
         return followed
 
@@ -176,13 +178,13 @@ class Traces:
             way = self._open.get(inbound_of(call).request_id)
             if way is None or way.span is None:
                 return await stage(call, notify)
-            tool = call.allowed.admitted.routed.tool
+            item = call.allowed.admitted.routed.item
             span = self._tracer.start_span(
-                f"{call.request.method} {tool.name}",
+                f"{call.request.method} {item.own}",
                 context=set_span_in_context(way.span, Context()),
                 kind=SpanKind.CLIENT,
                 start_time=self._now(),
-                attributes={"mcp.method.name": call.request.method, **_tool(tool, tool.name)},
+                attributes={"mcp.method.name": call.request.method, **_of(item, item.own)},
             )
             try:
                 answer = await stage(self._carrying(call, span), notify)
@@ -259,22 +261,23 @@ def _describe(span: Span, reached: Reached, reply: Reply | None, failure: Failur
         _, identified, routed, allowed, _ = unfold(reached)
         if identified is not None and identified.message.method in METHODS:
             method = identified.message.method
-            span.update_name(f"{method} {routed.tool.alias}" if routed else method)
+            span.update_name(f"{method} {routed.item.alias}" if routed else method)
             span.set_attribute("mcp.method.name", method)
             span.set_attribute("mcp.protocol.version", identified.client.version)
         if routed is not None:
-            span.set_attributes(_tool(routed.tool, routed.tool.alias))
+            span.set_attributes(_of(routed.item, routed.item.alias))
         if allowed is not None:
             span.set_attribute("airlock.policy.revision", allowed.decision.revision)
     _conclude(span, reply, failure)
 
 
-def _tool(tool: Tool, name: str) -> dict[str, str]:
-    return {
-        "gen_ai.operation.name": "execute_tool",
-        "gen_ai.tool.name": name,
-        "airlock.server": tool.server,
-    }
+def _of(item: Item, name: str) -> dict[str, str]:
+    said = {"airlock.server": item.server}
+    if item.kind == "tool":
+        said |= {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
+    elif item.kind == "prompt":
+        said["gen_ai.prompt.name"] = name
+    return said
 
 
 def _conclude(span: Span, reply: Reply | None, failure: Failure | None) -> None:

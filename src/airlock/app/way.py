@@ -7,12 +7,16 @@ from collections.abc import Callable
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from airlock.app import metering, redaction
+from airlock.app import conversing, metering, redaction
+from airlock.app import sessions as session_parts
 from airlock.app.callers import Callers
 from airlock.app.containment import in_turn
+from airlock.app.conversing import Conversations
 from airlock.app.limits import spending
+from airlock.app.peers import Peers
 from airlock.app.redaction import Redaction
 from airlock.app.servers import Servers
+from airlock.app.sessions import LiveSessions
 from airlock.audit.writer import Writer
 from airlock.core import metrics
 from airlock.core.clock import Clock
@@ -22,21 +26,26 @@ from airlock.core.sealed import Sealer
 from airlock.edge.problems import Problems
 from airlock.gateway.admit import Admit
 from airlock.gateway.answer import Answers
+from airlock.gateway.asking import Asking
 from airlock.gateway.authorize import Authorize, Engine
+from airlock.gateway.changes import Changes
 from airlock.gateway.contain import Contain
 from airlock.gateway.diet import Diet
 from airlock.gateway.forward import Forward
 from airlock.gateway.live import Live
 from airlock.gateway.observe import Observe, told
+from airlock.gateway.pages import Pages
 from airlock.gateway.pipeline import Pipeline
 from airlock.gateway.rates import Rates
 from airlock.gateway.read import Read
 from airlock.gateway.record import Record
 from airlock.gateway.resolve import resolve
 from airlock.gateway.restrict import Restrict
+from airlock.gateway.rounds import Rounds, States
 from airlock.gateway.sessions import Sessions
 from airlock.gateway.step_up import step_up
 from airlock.gateway.strangers import Strangers
+from airlock.gateway.visibility import Visibility
 from airlock.model.call import Reached, Reply
 
 
@@ -50,6 +59,8 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     sessions: Sessions
     secrets: Redaction
     answers: Answers
+    held: LiveSessions
+    beside: Conversations
     explain: Callable[[Reached | None, Refused | Fault], Reply]
 
     def decoys(self, config: Config) -> None:
@@ -69,6 +80,8 @@ def wire(
     live: Live,
     rates: Rates,
     observe: Observe,
+    slot: int,
+    peers: Peers,
     clock: Clock,
     log: FilteringBoundLogger,
 ) -> Way:
@@ -76,7 +89,15 @@ def wire(
     authorize = Authorize(engine=engine, clock=clock, observed=observe, lapsed=lambda: contain.lapsed)
     strangers = Strangers(log=writer, clock=clock, failed=rates.stranger)
     restrict = Restrict(current=who.current, clock=clock)
-    secrets = redaction.wire(config=config, clock=clock, strength=restrict.strength)
+    asking = Asking(authorize.may_ask)
+    rounds = Rounds(States(sealer=sealer, clock=clock))
+    secrets = redaction.wire(
+        config=config,
+        clock=clock,
+        asking=asking,
+        sealed=rounds.sealed,
+        strength=restrict.strength,
+    )
     record = Record(
         log=metering.TimedLog(writer, clock),
         strangers=strangers,
@@ -91,21 +112,62 @@ def wire(
     )
     sessions = Sessions(sealer, contain.who)
     problems = Problems(public_url=config.server.public_url, conceal=authorize.conceal, clock=clock, log=log)
+    visible = contain.visible(authorize.visible)
+    visibility = Visibility(visible=visible, standing=authorize.standing)
+    held = session_parts.wire(
+        slot=slot,
+        peers=peers,
+        live=live,
+        upstreams=behind.upstreams,
+        record=record,
+        sessions=sessions,
+        secrets=secrets,
+        changes=Changes(visibility),
+        authenticate=who.authenticate,
+        clock=clock,
+    )
+    behind.updated.append(held.subscriptions.heard)
+    who.current.told.append(held.streams.look)
+    beside = conversing.wire(
+        slot=slot,
+        peers=peers,
+        put=held.questions.put,
+        behind=behind,
+        current=who.current,
+        record=record,
+        secrets=secrets,
+        authorize=authorize,
+        authenticate=who.authenticate,
+        permit=contain.caller,
+        visibility=visibility,
+    )
+    rounds.forget = beside.parks.forget
     answers = Answers(
-        visible=contain.visible(authorize.visible),
+        visible=visible,
+        visibility=visibility,
+        pages=Pages(sealer=sealer, size=config.lists.page),
         sessions=sessions,
         record=record,
         clock=clock,
         definitions=secrets.definitions,
         diet=Diet(config.lists),
+        heard=held.correspondence.heard,
+        set_level=held.correspondence.set_level,
+        end_subscription=held.subscriptions.end,
+        listen=beside.listens,
     )
     forward = Forward(
         current=who.current,
         upstreams=behind.upstreams,
         live=live,
         clock=clock,
-        stale=behind.watch.wake,
+        stale=behind.watch.reread,
         notices=secrets.response.notices,
+        logged=secrets.response.logged,
+        asks=held.relay,
+        subscribed=held.subscriptions.begun,
+        conversing=beside.conversing,
+        parks=beside.parks,
         unsure=contain.unsure,
         restricted=restrict.sending,
     )
@@ -116,10 +178,13 @@ def wire(
             clock=clock,
             one_shot=config.legacy.one_shot,
             provider_scopes=config.auth.require_scopes,
+            level=held.correspondence.level,
         ),
         permit=in_turn(contain.caller, rates.permit),
         resolve=resolve,
-        admit=Admit(observed=observe, checks=(contain.call, restrict.call, step_up(clock), rates.budget)),
+        admit=rounds.admitting(
+            Admit(observed=observe, checks=(contain.call, restrict.call, step_up(clock), rates.budget))
+        ),
         authorize=spending(metering.decided(authorize, clock), rates),
         redact_request=metering.timed(metrics.REDACTION, clock, secrets.request),
         forward=metering.timed_answers(metrics.UPSTREAM, clock, forward),
@@ -138,5 +203,7 @@ def wire(
         sessions=sessions,
         secrets=secrets,
         answers=answers,
+        held=held,
+        beside=beside,
         explain=problems.explain,
     )

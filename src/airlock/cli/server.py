@@ -110,7 +110,7 @@ def show(name: Name, *, config: ConfigFile = None, as_json: AsJson = False) -> N
 @app.command()
 def approve(
     name: Name,
-    tool: Annotated[str, typer.Argument(help="The server's own name of the tool.")],
+    tool: Annotated[str, typer.Argument(help="Name of the tool, or `prompt:NAME`, `template:URI_TEMPLATE`.")],
     *,
     digest: Annotated[
         str, typer.Option(help=f"Which waiting definition, by {DIGEST_LEAST} digits or more of its digest.")

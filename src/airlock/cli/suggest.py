@@ -40,7 +40,8 @@ MOST = 200_000
 _CALLS = (
     "SELECT l.tenant, l.server_id, l.tool_name, l.metadata, l.entry, p.subject, p.data"
     " FROM audit_log l LEFT JOIN audit_personal p ON p.n = l.n"
-    " WHERE l.action = 'tool_call' AND l.phase = 'outcome' AND l.decision IN ('allow', 'error')"
+    " WHERE l.action IN ('tool_call', 'prompt_get', 'resource_read', 'completion')"
+    " AND l.phase = 'outcome' AND l.decision IN ('allow', 'error')"
     " AND l.timestamp >= ? ORDER BY l.timestamp DESC LIMIT ?"
 )
 

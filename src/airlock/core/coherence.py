@@ -82,7 +82,7 @@ def settle(config: Config, rows: Sequence[str], ground: Ground) -> Config:
     _distinct(config, rows, ground)
     _observing(config, rows, ground)
     _lists(config, ground)
-    _addresses(config, ground)
+    _addresses(config, rows, ground)
     _destinations(config, ground)
     servers = tuple(_server(entry, key, ground) for entry, key in zip(config.servers, rows, strict=True))
     return structs.replace(
@@ -148,13 +148,19 @@ def _lists(config: Config, ground: Ground) -> None:
             ground.blame(f"{key}.tags", "empty", "the lists of these callers would be: name at least one tag")
 
 
-def _addresses(config: Config, ground: Ground) -> None:
-    for index, entry in enumerate(config.redaction.url_allow):
-        try:
-            listed(entry)
-        except ValueError:
-            hint = "expected a host: name, or *.name for everything below it"
-            ground.blame(f"redaction.url_allow.{index}", f"found `{entry}`", hint)
+def _addresses(config: Config, rows: Sequence[str], ground: Ground) -> None:
+    lists = [("redaction.url_allow", config.redaction.url_allow)]
+    lists += [
+        (f"{key}.elicitation_hosts", entry.elicitation_hosts)
+        for entry, key in zip(config.servers, rows, strict=True)
+    ]
+    for key, hosts in lists:
+        for index, entry in enumerate(hosts):
+            try:
+                listed(entry)
+            except ValueError:
+                hint = "expected a host: name, or *.name for everything below it"
+                ground.blame(f"{key}.{index}", f"found `{entry}`", hint)
 
 
 def _destinations(config: Config, ground: Ground) -> None:

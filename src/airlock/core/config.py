@@ -293,10 +293,18 @@ class ServerEntry(Section, frozen=True, kw_only=True):
     ] = "auto"
     timeout: Annotated[Seconds, Meta(gt=0, description="Longest a call may take in all.")] = 300.0
     first_byte_timeout: Annotated[Seconds, Meta(gt=0, description="Longest wait for the first byte.")] = 30.0
-    tools: Annotated[dict[str, ToolEntry], Meta(description="Exceptions by tool name.")] = msgspec.field(
-        default_factory=dict[str, ToolEntry]
-    )
+    tools: Annotated[
+        dict[str, ToolEntry],
+        Meta(description="Exceptions by name: a tool's own, `prompt:NAME`, `resource:URI`, `template:URI`."),
+    ] = msgspec.field(default_factory=dict[str, ToolEntry])
     step_up: Annotated[StepUp | None, Meta(description="Login that calls of its tools need.")] = None
+    elicitation_hosts: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Hosts to which it may send people (URL elicitation): `name`, or `*.name` for "
+            "everything below it. Empty: none."
+        ),
+    ] = ()
     unsafe_shared_user: Annotated[
         bool,
         Meta(description="Run a stdio server of sensitivity medium or above as the gateway's own user."),
@@ -391,6 +399,9 @@ class ListsSection(Section, frozen=True, kw_only=True):
             description="`tools/list` on `/mcp` offers the search `airlock__find_tools` instead of all tools."
         ),
     ] = False
+    page: Annotated[
+        Positive, Meta(description="Items of one page of a list; many clients read no second one.")
+    ] = 2000
     always: Annotated[
         tuple[str, ...], Meta(description="Tools with any of these tags are listed beside the search.")
     ] = ()

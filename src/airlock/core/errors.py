@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
+from typing import Self
 
 
 class Stage(StrEnum):
@@ -171,7 +172,7 @@ class UpstreamFault(Fault):
         )
 
     @classmethod
-    def protocol(cls, detail: str, *, effect: Effect = Effect.POSSIBLE) -> UpstreamFault:
+    def protocol(cls, detail: str, *, effect: Effect = Effect.POSSIBLE) -> Self:
         return cls(
             50201,
             "upstream_protocol_error",

@@ -16,8 +16,12 @@ from airlock.core import ids
 from airlock.core.clock import Clock
 from airlock.core.errors import Fault, Refused, Rejected
 from airlock.edge.heads import HeaderList
+from airlock.edge.reader import Reader
 from airlock.edge.stream import Conversation, send_reply
 from airlock.edge.visit import Visit
+from airlock.gateway.kept import Streams
+from airlock.gateway.listening import Opened
+from airlock.gateway.sessions import SESSION_HEADER
 from airlock.mcp import eras
 from airlock.mcp.headers import Accept, Headers, accepts, check_content
 from airlock.model.call import Inbound, Reached, Reply
@@ -42,8 +46,24 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Waits a moment where the token needs a key that has to be fetched; before an answer can begin."""
     known: Callable[[Inbound], bool]
     """Whether the token counts: nobody else may make us hold a large body."""
+    listening: Callable[[Inbound], Awaitable[Opened]]
+    """The stream that a `GET` may read. Raises `Refused` or `Fault`."""
+    streams: Streams
     clock: Clock
     max_body: int
+
+    async def get(self, visit: Visit, extra: HeaderList) -> None:
+        """A stream of the caller's own legacy session, or what was missed of one."""
+        try:
+            self._open()
+            refuse_query_token(visit.query)
+            inbound = self._inbound(visit, Headers(visit.fields), b"")
+            await self.introduce(inbound)
+            opened = await self.listening(inbound)
+        except (Refused, Fault) as refused:
+            send_reply(visit, self.explain(None, refused), extra)
+            return
+        await Reader(visit, opened, extra).run()
 
     async def post(self, visit: Visit, extra: HeaderList) -> None:
         """One JSON-RPC message in, one answer out."""
@@ -53,13 +73,19 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         except Refused as refused:
             send_reply(visit, self.explain(None, refused), extra)
             return
+        modern = inbound.headers.get("mcp-protocol-version") in eras.MODERN
+        session = inbound.headers.get(SESSION_HEADER) is not None
         conversation = Conversation(
             visit=visit,
             stream=accept.sse,
             plain=accept.json,
             headers=extra,
-            cancel_when_gone=inbound.headers.get("mcp-protocol-version") in eras.MODERN,
+            cancel_when_gone=modern,
+            streams=None if modern else self.streams,
+            early=modern or session,
         )
+        if not modern and session:
+            inbound = msgspec.structs.replace(inbound, stream=conversation)
         await conversation.answer(self.govern(inbound, conversation.notify))
 
     async def delete(self, visit: Visit, extra: HeaderList) -> None:

@@ -145,10 +145,11 @@ class Application:
 
 
 _PREFLIGHT: HeaderList = (
-    ("access-control-allow-methods", "POST, DELETE"),
+    ("access-control-allow-methods", "GET, POST, DELETE"),
     (
         "access-control-allow-headers",
-        "authorization, content-type, accept, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name",
+        "authorization, content-type, accept, mcp-protocol-version, mcp-session-id, mcp-method, mcp-name, "
+        "last-event-id",
     ),
     ("access-control-max-age", "600"),
 )

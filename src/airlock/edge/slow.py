@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from airlock.core.clock import Clock
+from airlock.gateway.listens import LISTEN
+from airlock.mcp import eras
 from airlock.model.call import Inbound, Reply
 from airlock.model.upstream import Notify
 
@@ -25,7 +27,7 @@ def watched(govern: Govern, *, clock: Clock, log: Logger) -> Govern:
     async def timed(inbound: Inbound, notify: Notify) -> Reply:
         reply = await govern(inbound, notify)
         took = clock.monotonic() - inbound.received
-        if took >= SLOW:
+        if took >= SLOW and not subscribed(inbound):
             log.warning(
                 "slow_request",
                 correlation_id=inbound.request_id,
@@ -37,3 +39,9 @@ def watched(govern: Govern, *, clock: Clock, log: Logger) -> Govern:
         return reply
 
     return timed
+
+
+def subscribed(inbound: Inbound) -> bool:
+    """Who listens for an hour has not waited for an answer."""
+    modern = inbound.headers.get("mcp-protocol-version") in eras.MODERN
+    return modern and inbound.headers.get("mcp-method") == LISTEN

@@ -13,8 +13,10 @@ from typing import Any
 
 from airlock.edge.heads import HeaderList
 from airlock.edge.visit import Visit
+from airlock.gateway.kept import Kept, Streams
 from airlock.mcp import jsonrpc
-from airlock.model.call import Reply
+from airlock.mcp.eras import LATEST_LEGACY
+from airlock.model.call import Redacted, Reply
 
 HOLD = 0.02
 """Seconds from the beginning for which notifications wait: a fast call is refused with its own status."""
@@ -30,7 +32,7 @@ MAX_QUEUED_BYTES = 1024 * 1024
 """Notifications that may wait for a slow client, and their bytes; the oldest is dropped, the reply never."""
 
 _JSON: HeaderList = (("content-type", "application/json"), ("cache-control", "no-store"))
-_STREAM: HeaderList = (
+STREAM: HeaderList = (
     ("content-type", "text/event-stream"),
     ("cache-control", "no-store"),
     ("x-accel-buffering", "no"),
@@ -46,8 +48,23 @@ class Conversation:
     """The answer to one POST while it is being made. A `Listener` of its visit."""
 
     def __init__(
-        self, *, visit: Visit, stream: bool, plain: bool, headers: HeaderList, cancel_when_gone: bool
+        self,
+        *,
+        visit: Visit,
+        stream: bool,
+        plain: bool,
+        headers: HeaderList,
+        cancel_when_gone: bool,
+        streams: Streams | None = None,
+        early: bool = True,
     ) -> None:
+        """`streams`: where a legacy client finds in its session what it missed; None: nowhere. `early`:
+        whether silence opens the stream; not where the reply may bring headers of its own, a session id."""
+        self._early = early
+        self._streams = streams
+        self._session = self._version = ""
+        self._kept: Kept | None = None
+        self._call: Redacted | None = None
         self._visit = visit
         self._stream_allowed = stream
         self._plain_allowed = plain
@@ -62,11 +79,48 @@ class Conversation:
         self._opened = False
         self._cancelled = False
 
+    @property
+    def hears(self) -> bool:
+        """The client is there, and takes more than the answer."""
+        return self._stream_allowed and not self._visit.gone
+
+    def enter(self, session: str, version: str) -> None:
+        """What is said belongs to a session."""
+        self._session, self._version = session, version
+
+    def belongs(self, call: Redacted) -> None:
+        """The call that is answered."""
+        self._call = call
+
     def notify(self, method: str, params: dict[str, Any]) -> None:
         """Queue a notification for the client; dropped where the client takes no stream."""
+        self._tell(jsonrpc.notification(method, params))
+
+    def request(self, id: str, method: str, params: dict[str, Any]) -> None:
+        """Queue a request for the client; only legacy clients are sent any."""
+        self._tell(jsonrpc.request(id, method, params))
+
+    def _tell(self, message: bytes) -> None:
         if self._stream_allowed and self._task is not None:
-            self._enqueue(event(jsonrpc.notification(method, params)))
+            self._enqueue(self._event(message))
             self._send_soon()
+
+    def _event(self, message: bytes) -> bytes:
+        kept = self._keeping()
+        return event(message) if kept is None else kept.add(message)
+
+    def _keeping(self) -> Kept | None:
+        if self._kept is None and self._session and self._streams is not None:
+            self._kept = self._streams.begin(self._session)
+        return self._kept
+
+    def _opening(self) -> bytes:
+        """What a stream begins with: an event that says where to come back to (H-13)."""
+        if self._opened:
+            return b""
+        self._opened = True
+        kept = self._keeping() if self._version == LATEST_LEGACY else None
+        return b"" if kept is None else kept.opening
 
     def _enqueue(self, message: bytes) -> None:
         self._queue.append(message)
@@ -86,7 +140,8 @@ class Conversation:
             self.left()
         if self._stream_allowed:
             self._held_until = asyncio.get_running_loop().time() + HOLD
-            visit.remind(OPEN_AFTER, self._quiet)
+            if self._early:
+                visit.remind(OPEN_AFTER, self._quiet)
         try:
             reply = await work
         except asyncio.CancelledError:
@@ -121,21 +176,19 @@ class Conversation:
     def _quiet(self) -> None:
         """Nothing was said for a while: open the stream, or show that it lives."""
         if not self._visit.paused:
-            self._visit.say(self._stream_headers, b":\n\n" if self._opened else b"")
-            self._opened = True
+            self._visit.say(self._stream_headers, b":\n\n" if self._opened else self._opening())
         self._visit.remind(KEEP_ALIVE, self._quiet)
 
     def _flush(self) -> None:
         """Send what is queued, unless the client does not take what was sent before: then it stays."""
         self._due = False
         if not self._visit.paused:
-            self._visit.say(self._stream_headers, self._queue_emptied())
-            self._opened = True
+            self._visit.say(self._stream_headers, self._opening() + self._queue_emptied())
         self._visit.remind(KEEP_ALIVE, self._quiet)
 
     @property
     def _stream_headers(self) -> HeaderList:
-        return (*_STREAM, *self._headers)
+        return (*STREAM, *self._headers)
 
     def _queue_emptied(self) -> bytes:
         queued, self._queue, self._queued = self._queue, [], 0
@@ -145,12 +198,20 @@ class Conversation:
         visit = self._visit
         if reply.contained:
             self._queue.clear()
+            if self._kept is not None:
+                self._kept.forget()
         if self._opened or (reply.status == 200 and (self._queue or not self._plain_allowed)):
             await visit.drained()
-            last = event(reply.body) if reply.body else b""
-            visit.say(self._stream_headers, self._queue_emptied() + last, last=True)
+            opening = self._opening()
+            last = self._event(reply.body) if reply.body else b""
+            if self._kept is not None:
+                self._kept.end(self._call if visit.gone else None)
+            headers = (*self._stream_headers, *reply.headers)
+            visit.say(headers, opening + self._queue_emptied() + last, last=True)
         else:
             send_reply(visit, reply, self._headers)
+            if visit.gone and self._call is not None and self._streams is not None:
+                await self._streams.lost(self._call)
 
 
 def send_reply(visit: Visit, reply: Reply, extra: HeaderList) -> None:

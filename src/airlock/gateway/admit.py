@@ -19,9 +19,9 @@ from airlock.gateway.catalog import compile_schema
 from airlock.gateway.observe import Observed, never, would_deny
 from airlock.mcp import eras, work
 from airlock.mcp.arguments import ArgumentKeys, check_argument_case, compile_argument_keys
-from airlock.mcp.strict import MAX_DEPTH
+from airlock.mcp.strict import MAX_DEPTH, is_array, is_object
 from airlock.model.call import Admitted, Routed
-from airlock.model.server import Tool
+from airlock.model.server import Item
 
 MAX_COMPILED = 4096
 """Compiled argument checks kept; the least recently used goes first."""
@@ -56,10 +56,18 @@ class Admit:
         for check in self._before:
             check(routed)
         would_deny = self._definition(routed)
-        checks = self._compiled(routed.tool)
+        if routed.item.kind == "tool":
+            self._tool(routed)
+        elif routed.item.kind == "prompt" and routed.identified.message.method == "prompts/get":
+            check_argument_case(routed.arguments, _declared(routed.item))
+        return Admitted(routed=routed, would_deny=would_deny)
+
+    def _tool(self, routed: Routed) -> None:
+        """Raise `Refused` where the arguments are none of this tool."""
+        checks = self._compiled(routed.item)
         if routed.identified.client.modern:
             headers = routed.identified.caller.inbound.headers
-            eras.check_param_headers(routed.tool.param_headers, routed.arguments, headers)
+            eras.check_param_headers(routed.item.param_headers, routed.arguments, headers)
         check_argument_case(routed.arguments, checks.keys)
         problem = first_problem(checks, routed.arguments)
         if problem:
@@ -68,20 +76,19 @@ class Admit:
                 f"The arguments do not fit the tool's input schema: {problem}",
                 policy_reason="arguments_invalid",
             )  # fmt: skip
-        return Admitted(routed=routed, would_deny=would_deny)
 
     def _definition(self, routed: Routed) -> str:
         """Raise `Refused` where the definition may not be used; a pin may be observed, a defect never."""
         try:
-            approved(routed.tool)
+            approved(routed.item)
         except Refused as refused:
             tenant = routed.identified.caller.principal.tenant
-            if routed.tool.defect or not self._observed(routed.server.entry, tenant):
+            if routed.item.defect or not self._observed(routed.server.entry, tenant):
                 raise
             return would_deny(refused)
         return ""
 
-    def _compiled(self, tool: Tool) -> ArgumentChecks:
+    def _compiled(self, tool: Item) -> ArgumentChecks:
         checks = self._checks.get(tool.digest)
         if checks is not None:
             self._checks.move_to_end(tool.digest)
@@ -94,17 +101,24 @@ class Admit:
         return checks
 
 
-def approved(tool: Tool) -> None:
+def _declared(prompt: Item) -> ArgumentKeys:
+    """The arguments that a prompt names."""
+    said = prompt.definition.get("arguments")
+    named = [one.get("name") for one in said if is_object(one)] if is_array(said) else []
+    return ArgumentKeys(name for name in named if isinstance(name, str))
+
+
+def approved(item: Item) -> None:
     """Raise `Refused` 40901 where the definition is not the pinned one, or cannot be governed."""
-    if tool.pin != "pinned":
-        text = f"The definition of {tool.name} has changed and waits for approval by an operator."
-    elif tool.defect:
-        text = f"{tool.name} cannot be offered: {tool.defect}."
+    if item.pin != "pinned":
+        text = f"The definition of {item.name} has changed and waits for approval by an operator."
+    elif item.defect:
+        text = f"{item.name} cannot be offered: {item.defect}."
     else:
         return
     raise Refused(
         Stage.ADMIT, 40901, "definition_not_approved", text,
-        scope={"kind": "definition", "server": tool.server, "name": tool.name},
+        scope={"kind": "definition", "server": item.server, "name": item.name},
     )  # fmt: skip
 
 

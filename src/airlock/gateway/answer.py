@@ -8,17 +8,20 @@ from typing import Any, Protocol
 import airlock
 from airlock.core.clock import Clock
 from airlock.core.config import Config
-from airlock.core.errors import Rejected
-from airlock.gateway import diet, lists
+from airlock.gateway import capabilities, diet, lists
 from airlock.gateway.definitions import Definitions
 from airlock.gateway.diet import Diet
-from airlock.gateway.lists import Visible
+from airlock.gateway.listens import LISTEN
+from airlock.gateway.lists import LISTED, Visible
+from airlock.gateway.pages import Pages
 from airlock.gateway.sessions import SESSION_HEADER, Sessions
-from airlock.mcp import eras, jsonrpc, results
-from airlock.mcp.jsonrpc import Notification
-from airlock.mcp.methods import unknown_method
+from airlock.gateway.visibility import Visibility
+from airlock.mcp import abilities, eras, jsonrpc, results
+from airlock.mcp.jsonrpc import Request
+from airlock.mcp.methods import CALLS, unknown_method
 from airlock.model.call import Findings, Identified, Reply
 from airlock.model.server import Catalog
+from airlock.model.upstream import Notify
 
 SERVER_INFO = {"name": "airlock", "title": "Airlock", "version": airlock.__version__}
 
@@ -40,6 +43,24 @@ class Listed(Protocol):
     async def session_started(self, identified: Identified, sid: str) -> None: ...
 
 
+Listen = Callable[[Identified, Notify], Awaitable[Reply]]
+"""Tells a client of changes until the subscription ends."""
+
+
+def unheard(method: str, params: dict[str, Any]) -> None:
+    """Nobody hears what comes before the answer."""
+    del method, params
+
+
+Heard = Callable[[Identified], Awaitable[None]]
+"""Takes over what a client said. Raises `Refused`."""
+
+
+async def ignore(identified: Identified) -> None:
+    """Nobody takes it over."""
+    del identified
+
+
 class Answers:
     """One method per MCP method; `__call__` picks it. Unknown methods are refused, never passed on."""
 
@@ -47,46 +68,69 @@ class Answers:
         self,
         *,
         visible: Visible,
+        visibility: Visibility,
+        pages: Pages,
         sessions: Sessions,
         record: Listed,
         clock: Clock,
         definitions: Definitions,
         diet: Diet,
+        heard: Heard = ignore,
+        set_level: Heard = ignore,
+        end_subscription: Heard = ignore,
+        listen: Listen | None = None,
     ) -> None:
+        """`heard` takes what gets no answer, `set_level` the level of messages that a session wants,
+        `end_subscription` what it does not want to hear of any more."""
+        self._end_subscription = end_subscription
+        self._listen = listen
+        self._heard = heard
+        self._set_level = set_level
         self.diet = diet
         self._definitions = definitions
         self._visible = visible
+        self._visibility = visibility
+        self._pages = pages
         self._sessions = sessions
         self._record = record
         self._clock = clock
         self._methods: dict[str, Callable[[Identified], Awaitable[Reply]]] = {
             "initialize": self._initialize,
             "server/discover": self._discover,
-            "tools/list": self._tools,
+            "tools/list": self._list,
+            "prompts/list": self._list,
+            "resources/list": self._list,
+            "resources/templates/list": self._list,
             "tools/call": self._find,
+            "logging/setLevel": self._level,
+            "resources/unsubscribe": self._unsubscribe,
             "ping": self._ping,
         }
 
     def reload(self, config: Config) -> None:
         """Take over what another configuration says of lists."""
         self.diet = Diet(config.lists)
+        self._pages.size = config.lists.page
 
     def owns(self, identified: Identified) -> bool:
         """Whether the gateway answers the message itself, and no upstream hears of it."""
-        return identified.message.method != "tools/call" or self.diet.is_find(identified)
+        return identified.message.method not in CALLS or self.diet.is_find(identified)
 
-    async def __call__(self, identified: Identified) -> Reply:
+    async def __call__(self, identified: Identified, notify: Notify = unheard) -> Reply:
         name = identified.message.method
-        if isinstance(identified.message, Notification):
+        if not isinstance(identified.message, Request):
+            await self._heard(identified)
             return Reply(body=b"", status=202)
+        if name == LISTEN and self._listen is not None and identified.client.modern:
+            return await self._listen(identified, notify)
         method = self._methods.get(name)
         if method is None or (name == "server/discover" and not identified.client.modern):
             raise unknown_method(name, modern=identified.client.modern)
         return await method(identified)
 
     async def _initialize(self, identified: Identified) -> Reply:
-        version = identified.client.version
-        sealed, sid = self._sessions.mint(identified.caller, version, self._clock.wall())
+        version, can = identified.client.version, abilities.packed(identified.client.capabilities)
+        sealed, sid = self._sessions.mint(identified.caller, version, self._clock.wall(), can=can)
         await self._record.session_started(identified, sid)
         found = Findings()
         result = {"protocolVersion": version, **self._identity(identified, found)}
@@ -98,15 +142,22 @@ class Answers:
         result = {"supportedVersions": list(eras.MODERN), **self._identity(identified, found)}
         return await self._reply(identified, _cacheable(identified, result), found)
 
-    async def _tools(self, identified: Identified) -> Reply:
-        if identified.message.params.get("cursor") is not None:
-            raise Rejected(200, -32602, "cursor_unknown", "Unknown cursor: the list has one page.")
-        tools = await lists.visible_tools(identified, self._visible, self.diet.shown(identified))
-        await self._record.listed(identified, {"count": len(tools)})
+    async def _list(self, identified: Identified) -> Reply:
+        """One page of what the caller may know of. Narrowing and the search are about tools."""
+        kind = LISTED[identified.message.method][0]
+        if kind == "tool":
+            chosen, shown = self.diet.chosen(identified), self.diet.shown(identified)
+            items = await self._visibility(identified, kind, chosen, shown)
+        else:
+            items = await self._visibility(identified, kind)
+        page, cursor = self._pages.page(identified, items)
+        await self._record.listed(identified, {"count": len(page)})
         found = Findings()
-        result = lists.listing(identified, tools, self._definitions.shown(found))
-        if self.diet.finds(identified):
+        result = lists.listing(identified, page, self._definitions.shown(found))
+        if kind == "tool" and self.diet.finds(identified):
             result["tools"].insert(0, diet.DEFINITION)
+        if cursor is not None:
+            result["nextCursor"] = cursor
         return await self._reply(identified, _cacheable(identified, result), found)
 
     async def _find(self, identified: Identified) -> Reply:
@@ -121,15 +172,27 @@ class Answers:
         await self._record.listed(identified, {})
         return await self._reply(identified, {}, Findings())
 
+    async def _unsubscribe(self, identified: Identified) -> Reply:
+        if not identified.client.session:
+            raise unknown_method("resources/unsubscribe", modern=identified.client.modern)
+        await self._record.listed(identified, {})
+        await self._end_subscription(identified)
+        return await self._reply(identified, {}, Findings())
+
+    async def _level(self, identified: Identified) -> Reply:
+        if not identified.client.session:
+            raise unknown_method("logging/setLevel", modern=identified.client.modern)
+        await self._record.listed(identified, {})
+        await self._set_level(identified)
+        return await self._reply(identified, {}, Findings())
+
     def _identity(self, identified: Identified, found: Findings) -> dict[str, Any]:
         """Who answers: the gateway on `/mcp`, the server itself (as far as it is served) on its own route."""
+        can = capabilities.served(identified)
         if not identified.caller.inbound.server:
             told = f"{INSTRUCTIONS} {diet.HOW}" if self.diet.finds(identified) else INSTRUCTIONS
-            return {"capabilities": {"tools": {}}, "serverInfo": SERVER_INFO, "instructions": told}
-        return {
-            "capabilities": {"tools": {}},
-            "serverInfo": self._definitions.info(server_info(identified), found),
-        }
+            return {"capabilities": can, "serverInfo": SERVER_INFO, "instructions": told}
+        return {"capabilities": can, "serverInfo": self._definitions.info(server_info(identified), found)}
 
     async def _reply(
         self,

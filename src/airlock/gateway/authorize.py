@@ -6,20 +6,47 @@ is answered like an unknown one (`conceal`), while its record keeps the true rea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Literal, Protocol
 
 from msgspec import structs
 
 from airlock.core.clock import Clock
 from airlock.core.errors import Fault, PolicyFault, Refused, Stage
+from airlock.gateway import echo
 from airlock.gateway.observe import OBSERVED, Observed, never, would_deny
-from airlock.gateway.resolve import unknown_tool
+from airlock.gateway.resolve import unknown
+from airlock.mcp import names
+from airlock.mcp.names import Kind
 from airlock.model.call import Admitted, Allowed, Authenticated, Cut, Identified, Reached, Routed
 from airlock.model.decision import Decision
 from airlock.model.grant import FAIL_OPEN, Grant
-from airlock.model.server import Tool
+from airlock.model.server import Item
 from airlock.policy import input as questions
+
+USES: Mapping[Kind, str] = {
+    "tool": "tools/call",
+    "prompt": "prompts/get",
+    "resource": "resources/read",
+    "template": "resources/read",
+}
+"""The action of the question whether somebody may know of a thing: how it is used."""
+
+
+_ANY: Mapping[Kind, Item] = {
+    kind: Item(
+        server="",
+        name=f"{kind}:",
+        kind=kind,
+        alias="",
+        definition={},
+        digest="",
+        sensitivity="low",
+        read_only=True,
+    )
+    for kind in names.KINDS
+}
+"""Stand for all items of a kind in a question of which only the caller's part counts."""
 
 
 class Engine(Protocol):
@@ -60,12 +87,15 @@ class Authorize:
 
     def __call__(self, admitted: Admitted) -> Allowed:
         routed = admitted.routed
-        asked = self._question("call", routed.identified, routed.tool, routed.arguments)
+        method, uri = routed.identified.message.method, routed.uri
+        asked = self._question(
+            "call", routed.identified, routed.item, routed.arguments, action=method, uri=uri
+        )
         try:
             decision = self.engine.decide(asked)
         except PolicyFault as failed:
             return self._failed_open(admitted, asked, failed)
-        refused = refusal(decision, routed.tool)
+        refused = refusal(decision, routed.item)
         would = admitted.would_deny
         observed = self._observed(routed.server.entry, routed.identified.caller.principal.tenant)
         if refused is not None:
@@ -81,24 +111,54 @@ class Authorize:
         facts = None if observed else self.engine.facts
         return Allowed(admitted=admitted, decision=decision, question=asked, facts=facts, would_deny=would)
 
-    def visible(self, identified: Identified, tool: Tool) -> bool:
-        """Whether the caller may know of the tool. Raises `PolicyFault` where policy cannot say."""
+    def visible(self, identified: Identified, item: Item) -> bool:
+        """Whether the caller may know of what a server offers. Raises `PolicyFault` where policy cannot
+        say."""
         caller = identified.caller
-        server = caller.snapshot.registry.servers.get(tool.server)
+        server = caller.snapshot.registry.servers.get(item.server)
         if server is not None and self._observed(server.entry, caller.principal.tenant):
             return True
         try:
-            return self.engine.decide(self._question("list", identified, tool, {})).allow is True
+            return self.engine.decide(self.listed(identified, item)).allow is True
         except PolicyFault:
-            if self._grant(caller, tool) is None:
+            if self._grant(caller, item) is None:
                 raise
             return True
+
+    def standing(self, identified: Identified, kind: Kind) -> Hashable | None:
+        """What decides which items of a kind a caller sees, beside the items and the leases: the policy, what
+        it can read of the caller, and what is only observed. None where nobody can say."""
+        engine, caller = self.engine, identified.caller
+        if engine.facts is None or engine.trouble():
+            return None
+        registry, tenant = caller.snapshot.registry.servers, caller.principal.tenant
+        observed = tuple(name for name, server in registry.items() if self._observed(server.entry, tenant))
+        synthetic = caller.principal.subject == echo.SYNTHETIC
+        return engine.revision, engine.facts(self.listed(identified, _ANY[kind])), observed, synthetic
+
+    def listed(self, identified: Identified, item: Item) -> bytes:
+        """The question whether the caller may know of this, as `visible` asks it."""
+        uri = item.own if item.kind in ("resource", "template") else ""
+        return self._question("list", identified, item, {}, action=USES[item.kind], uri=uri)
+
+    def may_ask(self, routed: Routed, action: str, params: dict[str, Any] | None) -> bool:
+        """Whether the server of a call may make this request of its client; without params, whether it may
+        make one of this kind at all. What policy cannot say is no."""
+        phase = "list" if params is None else "call"
+        try:
+            asked = self._question(phase, routed.identified, routed.item, params or {}, action=action)
+            decision = self.engine.decide(asked)
+        except PolicyFault:
+            return False
+        if self._observed(routed.server.entry, routed.identified.caller.principal.tenant):
+            return True
+        return decision.allow is True and decision.approval is None
 
     def _failed_open(self, admitted: Admitted, asked: bytes, failed: PolicyFault) -> Allowed:
         """The call by a grant that two people gave; else what failed, which denies. All of the question is
         kept: policy is asked again once it answers."""
-        tool, caller = admitted.routed.tool, admitted.routed.identified.caller
-        grant = self._grant(caller, tool)
+        item, caller = admitted.routed.item, admitted.routed.identified.caller
+        grant = self._grant(caller, item)
         if grant is None:
             raise failed
         decision = Decision(
@@ -106,13 +166,13 @@ class Authorize:
         )
         return Allowed(admitted=admitted, decision=decision, question=asked, grant=grant.id)
 
-    def _grant(self, caller: Authenticated, tool: Tool) -> Grant | None:
-        """The grant in force for this tool, where the engine is what fails, and not one question."""
-        grant = caller.snapshot.grants.covers(tool, self._clock.wall())
+    def _grant(self, caller: Authenticated, item: Item) -> Grant | None:
+        """The grant in force for this, where the engine is what fails, and not one question."""
+        grant = caller.snapshot.grants.covers(item, self._clock.wall())
         return grant if grant is not None and not self._lapsed() and self.engine.trouble() else None
 
     def conceal(self, reached: Reached, failure: Refused | Fault) -> None:
-        """Raise the answer for an unknown tool where policy hides the refused one from this caller."""
+        """Raise the answer for an unknown name where policy hides what was refused from this caller."""
         routed = (
             reached
             if isinstance(reached, Routed)
@@ -122,19 +182,26 @@ class Authorize:
         )
         if routed is None or not isinstance(failure, Refused):
             return
-        if not self.visible(routed.identified, routed.tool):
-            raise unknown_tool(routed.identified.message.params["name"]) from failure
+        if not self.visible(routed.identified, routed.item):
+            raise unknown(routed.identified) from failure
 
     def _question(
-        self, phase: Literal["list", "call"], identified: Identified, tool: Tool, arguments: dict[str, Any]
+        self,
+        phase: Literal["list", "call"],
+        identified: Identified,
+        item: Item,
+        arguments: dict[str, Any],
+        *,
+        action: str,
+        uri: str = "",
     ) -> bytes:
         caller = identified.caller
         return questions.encode(
             questions.build(
                 phase=phase,
-                action="tools/call",
+                action=action,
                 principal=caller.principal,
-                target=questions.tool_target(tool),
+                target=questions.target_of(item, uri),
                 arguments=arguments,
                 source_ip=caller.inbound.source_ip,
                 era=identified.client.version,
@@ -144,19 +211,14 @@ class Authorize:
         )
 
 
-def refusal(decision: Decision, tool: Tool) -> Refused | None:
+def refusal(decision: Decision, item: Item) -> Refused | None:
     """What a decision says to a call that it does not let through; None for a clear yes."""
     if decision.allow is not True:
         code, reason = 40301, "policy_denied"
-        text = f"Policy does not allow this call to {tool.name}."
+        text = f"Policy does not allow this call to {item.name}."
     elif decision.approval is not None:
         code, reason = 40303, "approval_required"
-        text = f"This call to {tool.name} needs an approval, which cannot be given here yet."
+        text = f"This call to {item.name} needs an approval, which cannot be given here yet."
     else:
         return None
-    return Refused(Stage.AUTHORIZE, code, reason, text, policy_reason=decision.reason, scope=scope_of(tool))
-
-
-def scope_of(tool: Tool) -> dict[str, str]:
-    """The scope object of a refusal that concerns one tool."""
-    return {"kind": "tool", "server": tool.server, "name": tool.name}
+    return Refused(Stage.AUTHORIZE, code, reason, text, policy_reason=decision.reason, scope=item.scope)

@@ -1,8 +1,7 @@
-"""From what a server offers to what the gateway knows: canonical tools with digests, risk classes and
-defects.
+"""From what a server offers to what the gateway knows: canonical items with digests, risk classes, defects.
 
 Pure: takes values, returns values. Pins are compared elsewhere and handed in, so that the same definition
-always gives the same `Tool`. One bad tool never takes the others with it; it stays in the catalog with
+always gives the same `Item`. One bad tool never takes the others with it; it stays in the catalog with
 its defect.
 """
 
@@ -16,9 +15,10 @@ import jsonschema_rs
 import msgspec
 
 from airlock.core.config import ServerEntry, ToolEntry
-from airlock.mcp import headers, names, results, strict, work
+from airlock.mcp import headers, names, results, strict, uris, work
 from airlock.mcp.arguments import compile_argument_keys
-from airlock.model.server import Catalog, PinState, Tool
+from airlock.mcp.names import Kind
+from airlock.model.server import Catalog, Item, PinState
 from airlock.model.upstream import Offer
 
 PATTERN_SIZE = 1024 * 1024
@@ -33,15 +33,25 @@ MAX_PATTERNS = 50
 
 _PLAIN = ToolEntry()
 
+_KEYS: Mapping[Kind, str] = {"tool": "name", "prompt": "name", "resource": "uri", "template": "uriTemplate"}
+"""The member of a definition that names it."""
+
+_NAMED = frozenset({"tool", "prompt"})
+
+_DATA = frozenset({"size", "annotations"})
+"""Members of a resource that say how its data are at the moment."""
+
 
 def definitions(offer: Offer) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Name -> (digest, definition) of every tool that has a usable name. The first of two equal names
-    counts."""
+    """Canonical name -> (digest, definition) of everything that is pinned: tools, prompts and templates that
+    have a usable name. The first of two equal names counts. Resources come and go with the data behind them:
+    they are listed by their server, and approved with it."""
     found: dict[str, tuple[str, dict[str, Any]]] = {}
-    for definition in offer.tools:
-        name = definition.get("name")
-        if isinstance(name, str) and name and name not in found:
-            found[name] = (digest(definition), definition)
+    for kind, offered in _pinned(offer):
+        for definition in offered:
+            own = definition.get(_KEYS[kind])
+            if isinstance(own, str) and own and (name := names.canonical(kind, own)) not in found:
+                found[name] = (digest(definition), definition)
     return found
 
 
@@ -56,8 +66,8 @@ def judged(
     """Digest -> defect, empty for none, of every definition. Those in `known` are not looked at again."""
     known = known or {}
     return {
-        fingerprint: _defect(definition) if (before := known.get(fingerprint)) is None else before
-        for fingerprint, definition in offered.values()
+        fingerprint: _defect(name, definition) if (before := known.get(fingerprint)) is None else before
+        for name, (fingerprint, definition) in offered.items()
     }
 
 
@@ -68,28 +78,26 @@ def build(
     now: float,
     defects: Mapping[str, str] | None = None,
 ) -> Catalog:
-    """The catalog of one server. A tool without a pin counts as changed: unknown means no.
+    """The catalog of one server. What has no pin counts as changed: unknown means no.
 
     `defects` is what `judged` said of the same offer; without it, that is found out here.
     """
     offered = definitions(offer)
     defects = judged(offered) if defects is None else defects
-    tools: dict[str, Tool] = {}
-    by_alias: dict[str, Tool] = {}
+    items: dict[Kind, list[Item]] = {kind: [] for kind in names.KINDS}
     for name, (fingerprint, definition) in sorted(offered.items()):
+        kind = names.kind_of(name)
         pin, defect = pins.get(name, "changed"), defects[fingerprint]
-        tool = _tool(entry, fingerprint, definition, pin=pin, defect=defect)
-        if tool.alias in by_alias:
-            other = by_alias[tool.alias]
-            tool = msgspec.structs.replace(tool, defect=f"its name collides with {other.name!r}")
-            other = msgspec.structs.replace(other, defect=f"its name collides with {tool.name!r}")
-            tools[other.name] = by_alias[tool.alias] = other
-        else:
-            by_alias[tool.alias] = tool
-        tools[name] = tool
+        items[kind].append(_item(entry, kind, name, fingerprint, definition, pin=pin, defect=defect))
+    tools, by_alias = _aliased(items["tool"])
+    prompts, prompts_by_alias = _aliased(items["prompt"])
     return Catalog(
         tools=tools,
         by_alias=by_alias,
+        prompts=prompts,
+        prompts_by_alias=prompts_by_alias,
+        resources=_resources(entry, offer),
+        templates={item.own: item for item in items["template"]},
         era=offer.era,
         server_info=offer.server_info,
         capabilities=offer.capabilities,
@@ -98,16 +106,74 @@ def build(
     )
 
 
-def _tool(
-    entry: ServerEntry, fingerprint: str, definition: dict[str, Any], *, pin: PinState, defect: str
-) -> Tool:
-    name: str = definition["name"]
+def steady(before: Catalog | None, found: Catalog) -> Catalog:
+    """The catalog with those parts of the one before that say the same: who remembers what was made of a part
+    sees at a glance that it is the same."""
+    if before is None:
+        return found
+    kept = {
+        part: getattr(before, part)
+        for part in ("tools", "by_alias", "prompts", "prompts_by_alias", "resources", "templates")
+        if _says(getattr(before, part)) == _says(getattr(found, part))
+    }
+    return msgspec.structs.replace(found, **kept)
+
+
+def _says(items: Mapping[str, Item]) -> list[tuple[object, ...]]:
+    return [
+        (name, item.digest, item.pin, item.defect, item.definition if item.kind == "resource" else None)
+        for name, item in items.items()
+    ]
+
+
+def _pinned(offer: Offer) -> tuple[tuple[Kind, tuple[dict[str, Any], ...]], ...]:
+    return ("tool", offer.tools), ("prompt", offer.prompts), ("template", offer.templates)
+
+
+def _aliased(found: list[Item]) -> tuple[dict[str, Item], dict[str, Item]]:
+    """Items by their own name and by their name on `/mcp`; where two share one, both have that defect."""
+    by_own: dict[str, Item] = {}
+    by_alias: dict[str, Item] = {}
+    for item in found:
+        other = by_alias.get(item.alias)
+        if other is None:
+            by_own[item.own] = by_alias[item.alias] = item
+            continue
+        for one, two in ((other, item), (item, other)):
+            by_own[one.own] = msgspec.structs.replace(one, defect=f"its name collides with {two.own!r}")
+        by_alias[item.alias] = by_own[other.own]
+    return by_own, by_alias
+
+
+def _resources(entry: ServerEntry, offer: Offer) -> dict[str, Item]:
+    """By URI, in its order. What of a definition changes with the data is no part of its digest."""
+    found: dict[str, Item] = {}
+    for definition in sorted(offer.resources, key=lambda one: one["uri"]):
+        lasting = {key: said for key, said in definition.items() if key not in _DATA}
+        name = names.canonical("resource", definition["uri"])
+        item = _item(entry, "resource", name, digest(lasting), definition, pin="pinned", defect="")
+        found[item.own] = item
+    return found
+
+
+def _item(
+    entry: ServerEntry,
+    kind: Kind,
+    name: str,
+    fingerprint: str,
+    definition: dict[str, Any],
+    *,
+    pin: PinState,
+    defect: str,
+) -> Item:
+    own: str = definition[_KEYS[kind]]
     said = entry.tools.get(name, _PLAIN)
-    schema = definition.get("inputSchema")
-    return Tool(
+    schema = definition.get("inputSchema") if kind == "tool" and not defect else None
+    return Item(
         server=entry.name,
         name=name,
-        alias=names.alias(entry.name, name),
+        kind=kind,
+        alias=names.alias(entry.name, own) if kind in _NAMED else uris.federated(entry.name, own),
         definition=definition,
         digest=fingerprint,
         sensitivity=said.sensitivity or entry.sensitivity,
@@ -116,12 +182,25 @@ def _tool(
         tags=(*entry.tags, *said.tags),
         owner=entry.owner,
         pin=pin,
-        param_headers=() if defect or not isinstance(schema, dict) else headers.param_headers(schema),
+        param_headers=headers.param_headers(schema) if isinstance(schema, dict) else (),
         defect=defect,
+        matches=uris.matcher(own) if kind == "template" and not defect else None,
     )
 
 
-def _defect(definition: dict[str, Any]) -> str:
+def _defect(name: str, definition: dict[str, Any]) -> str:
+    kind = names.kind_of(name)
+    if kind == "tool":
+        return _tool_defect(definition)
+    try:
+        if kind == "template":
+            uris.matcher(names.own(name))
+    except ValueError as unusable:
+        return str(unusable)
+    return ""
+
+
+def _tool_defect(definition: dict[str, Any]) -> str:
     execution = definition.get("execution")
     if isinstance(execution, dict) and "required" in execution.values():
         return "it runs only as a task, and tasks are not served"

@@ -59,7 +59,7 @@ class Cleaner:
         """The result of a call."""
         content = result.get("content")
         if not is_array(content):
-            return self.value(result)
+            return self._parts(result)
         rest = {key: value for key, value in result.items() if key != "content"}
         less = self._envelope(rest) if rest else rest
         blocks = self._content(content)
@@ -69,6 +69,31 @@ class Cleaner:
         if None in order:  # a key was taken out as well: its place does not matter
             return {"content": blocks, **less}
         return {key: blocks if key == "content" else less[key] for key in result}
+
+    def _parts(self, result: dict[str, Any]) -> dict[str, Any]:
+        """A result whose content is that of resources, or of the messages of a prompt."""
+        for key, part in (("contents", self._contents), ("messages", self._messages)):
+            held = result.get(key)
+            if is_array(held):
+                return self._around(result, key, part(held))
+        return self.value(result)
+
+    def _contents(self, contents: list[Any]) -> list[Any]:
+        """Contents of resources, each as it is in a block of content."""
+        blocks: list[Any] = [{"resource": one} if is_object(one) else one for one in contents]
+        found = self._content(blocks)
+        if found is blocks:
+            return contents
+        return [new["resource"] if is_object(old) else new for new, old in zip(found, contents, strict=True)]
+
+    def _messages(self, messages: list[Any]) -> list[Any]:
+        blocks: list[Any] = [one.get("content") if is_object(one) else one for one in messages]
+        cleaned = self._content(blocks)
+        found = [
+            self._around(old, "content", new) if is_object(old) and "content" in old else new
+            for new, old in zip(cleaned, messages, strict=True)
+        ]
+        return messages if all(new is old for new, old in zip(found, messages, strict=True)) else found
 
     def progress(self) -> Callable[[dict[str, Any]], dict[str, Any]]:
         """For the params of the progress notifications of one call, in their order."""

@@ -16,9 +16,9 @@ from airlock.model.call import Authenticated, Identified, Routed
 from airlock.model.containment import Index
 from airlock.model.lease import Lease
 from airlock.model.principal import Principal
-from airlock.model.server import Tool
+from airlock.model.server import Item
 
-Visible = Callable[[Identified, Tool], bool]
+Visible = Callable[[Identified, Item], bool]
 
 SENSITIVE = frozenset({"medium", "high", "critical"})
 """Tools that are not served by a worker that may have missed a lease."""
@@ -63,7 +63,7 @@ class Contain:
         if index is None:
             return
         tenant = routed.identified.caller.principal.tenant
-        refused = of_tool(index, routed.tool, tenant, self._clock.wall())
+        refused = of_tool(index, routed.item, tenant, self._clock.wall())
         if refused is not None:
             raise refused
 
@@ -72,20 +72,20 @@ class Contain:
         who gave it no longer wait for its word. None while it can be said."""
         if self._serving.dark:
             return _blind(LOST)
-        if self._serving.lapsed and routed.tool.sensitivity in SENSITIVE:
+        if self._serving.lapsed and routed.item.sensitivity in SENSITIVE:
             return _blind("Airlock cannot read its control data, so it serves no sensitive tool.")
         return None
 
     def visible(self, visible: Visible) -> Visible:
         """`visible` without what is contained: that is in no list."""
 
-        def seen(identified: Identified, tool: Tool) -> bool:
+        def seen(identified: Identified, item: Item) -> bool:
             index = identified.caller.snapshot.leases.index
             if index is not None:
                 now = self._clock.wall()
-                if index.server(tool.server, now) is not None or index.tool(tool, now) is not None:
+                if index.server(item.server, now) is not None or index.tool(item, now) is not None:
                     return False
-            return visible(identified, tool)
+            return visible(identified, item)
 
         return seen
 
@@ -113,18 +113,17 @@ def of_caller(index: Index, principal: Principal, source_ip: str, now: float) ->
     return None
 
 
-def of_tool(index: Index, tool: Tool, tenant: str, now: float) -> Refused | None:
-    """Why this tool is not called by anybody; None while it may be."""
-    lease = index.server(tool.server, now)
+def of_tool(index: Index, item: Item, tenant: str, now: float) -> Refused | None:
+    """Why this is not used by anybody; None while it may be."""
+    lease = index.server(item.server, now)
     if lease is not None:
-        scope = {"kind": "server", "server": tool.server}
-        text = f"The server {tool.server} is out of service."
+        scope = {"kind": "server", "server": item.server}
+        text = f"The server {item.server} is out of service."
         return refused_by(lease, text, scope, tenant, shared=True)
-    lease = index.tool(tool, now)
+    lease = index.tool(item, now)
     if lease is not None:
-        scope = {"kind": "tool", "server": tool.server, "name": tool.name}
-        text = f"The tool {tool.name} is in quarantine."
-        return refused_by(lease, text, scope, tenant, shared=True)
+        text = f"The {item.scope['kind']} {item.own} is in quarantine."
+        return refused_by(lease, text, item.scope, tenant, shared=True)
     return None
 
 

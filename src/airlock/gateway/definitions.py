@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from airlock.gateway.lists import Shown
 from airlock.gateway.redact import Redactors, Rules
 from airlock.mcp.strict import is_array, is_object
 from airlock.model.call import Findings
-from airlock.model.server import Tool
+from airlock.model.server import Item
 
 PROSE = frozenset({"title", "description"})
 """Members that people and models read, at any depth of a definition."""
@@ -33,10 +35,10 @@ class Definitions:
     def shown(self, found: Findings) -> Shown:
         """Gives each definition as it may leave, and adds to `found` what that took."""
 
-        def shown(tool: Tool) -> dict[str, Any]:
-            less = self._less(tool)
+        def shown(item: Item) -> dict[str, Any]:
+            less = self._less(item)
             if less is None:
-                return tool.definition
+                return item.definition
             found.add(less[1].counts)
             found.hosts |= less[1].hosts
             return less[0]
@@ -52,15 +54,25 @@ class Definitions:
         found.add(counts)
         return less
 
-    def _less(self, tool: Tool) -> tuple[dict[str, Any], Findings] | None:
+    def _less(self, item: Item) -> tuple[dict[str, Any], Findings] | None:
         rules = self._redactors.rules
         if rules is not self._by or len(self._kept) >= MAX_KEPT:
             self._by, self._kept = rules, {}
-        if tool.digest not in self._kept:
+        key = item.digest
+        if item.kind == "resource":  # whose digest leaves out what changes with the data
+            key += msgspec.json.encode(item.definition).decode()
+        if key not in self._kept:
             found = Findings()
-            less = {**_walk(rules, tool.definition, found), "name": tool.name}
-            self._kept[tool.digest] = (less, found) if found.counts else None
-        return self._kept[tool.digest]
+            less = {**_walk(rules, item.definition, found), **_names(item)}
+            self._kept[key] = (less, found) if found.counts else None
+        return self._kept[key]
+
+
+def _names(item: Item) -> dict[str, str]:
+    """What a definition is known by, as it is."""
+    if item.kind in ("tool", "prompt"):
+        return {"name": item.own}
+    return {"uri" if item.kind == "resource" else "uriTemplate": item.own}
 
 
 def _walk(rules: Rules, node: dict[str, Any], found: Findings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import msgspec
@@ -21,7 +21,7 @@ from airlock.mcp.names import FIND
 from airlock.mcp.strict import is_array, is_object
 from airlock.model.call import Identified
 from airlock.model.principal import Principal
-from airlock.model.server import Tool
+from airlock.model.server import Item
 
 LIMIT, MOST = 5, 20
 """Tools that a search gives unless asked for more, and at most."""
@@ -87,42 +87,49 @@ class Diet:
 
     def is_find(self, identified: Identified) -> bool:
         """Whether this `tools/call` is a search, which the gateway answers itself."""
-        return self.finds(identified) and identified.message.params.get("name") == FIND
+        message = identified.message
+        return message.method == "tools/call" and message.params["name"] == FIND and self.finds(identified)
 
-    def shown(self, identified: Identified) -> Callable[[Tool], bool]:
+    def shown(self, identified: Identified) -> Callable[[Item], bool]:
         """Which of the visible tools stand in the caller's list."""
         kept = self.kept(identified.caller.principal)
         if not self.finds(identified):
             return kept
         return lambda tool: not self._always.isdisjoint(tool.tags) and kept(tool)
 
-    def kept(self, principal: Principal) -> Callable[[Tool], bool]:
+    def chosen(self, identified: Identified) -> Hashable:
+        """Equal for callers to whose lists `shown` leaves the same."""
+        return self.finds(identified), self._tags(identified.caller.principal)
+
+    def kept(self, principal: Principal) -> Callable[[Item], bool]:
         """Which tools the narrowing leaves to this caller: all, where no rule names one of its roles or its
         client; else those with a tag of any rule that does."""
+        tags = self._tags(principal)
+        return _all if tags is None else lambda tool: not tags.isdisjoint(tool.tags)
+
+    def _tags(self, principal: Principal) -> frozenset[str] | None:
+        """What the rules leave to this caller; None where no rule names it."""
         rules = [
             rule
             for rule in self._narrow
             if not set(rule.roles).isdisjoint(principal.roles) or principal.client_id in rule.clients
         ]
-        if not rules:
-            return _all
-        tags = frozenset(tag for rule in rules for tag in rule.tags)
-        return lambda tool: not tags.isdisjoint(tool.tags)
+        return frozenset(tag for rule in rules for tag in rule.tags) if rules else None
 
-    async def find(self, identified: Identified, query: Query, visible: Visible) -> list[Tool]:
+    async def find(self, identified: Identified, query: Query, visible: Visible) -> list[Item]:
         """The best matches that the caller may see, best first; equally good ones in the order of lists.
 
         Policy is asked from the best down and only until there are enough.
         """
         kept = self.kept(identified.caller.principal)
-        ranked: list[tuple[int, int, Tool]] = []
-        for place, tool in enumerate(filter(kept, offered(identified))):
+        ranked: list[tuple[int, int, Item]] = []
+        for place, tool in enumerate(filter(kept, offered(identified, "tool"))):
             if place % (BREATH * 8) == BREATH:
                 await asyncio.sleep(0)
             score = self._score(tool, query.words)
             if score:
                 ranked.append((-score, place, tool))
-        found: list[Tool] = []
+        found: list[Item] = []
         for asked, (_, _, tool) in enumerate(sorted(ranked, key=lambda one: one[:2])):
             if len(found) == query.limit:
                 break
@@ -132,13 +139,13 @@ class Diet:
                 found.append(tool)
         return found
 
-    def _score(self, tool: Tool, wanted: frozenset[str]) -> int:
+    def _score(self, tool: Item, wanted: frozenset[str]) -> int:
         weights = (_IN_NAME, _IN_TITLE, _IN_PARAMETER, _IN_TEXT)
         return sum(
             weight * len(wanted & words) for weight, words in zip(weights, self._words(tool), strict=True)
         )
 
-    def _words(self, tool: Tool) -> tuple[frozenset[str], ...]:
+    def _words(self, tool: Item) -> tuple[frozenset[str], ...]:
         key = f"{tool.server} {tool.digest}"
         known = self._index.get(key)
         if known is None:
@@ -189,7 +196,7 @@ def words(*texts: object) -> frozenset[str]:
     return frozenset(word.removesuffix("s") if len(word) > 3 else word for word in found)
 
 
-def _places(tool: Tool) -> tuple[frozenset[str], ...]:
+def _places(tool: Item) -> tuple[frozenset[str], ...]:
     definition = tool.definition
     annotations = definition.get("annotations")
     title = annotations.get("title") if is_object(annotations) else None
@@ -208,5 +215,5 @@ def _places(tool: Tool) -> tuple[frozenset[str], ...]:
     )
 
 
-def _all(_: Tool) -> bool:
+def _all(_: Item) -> bool:
     return True

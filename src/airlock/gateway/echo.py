@@ -15,10 +15,11 @@ from airlock.core.config import ServerEntry, ToolEntry
 from airlock.gateway import catalog
 from airlock.gateway.reached import Governed, unfold
 from airlock.mcp.eras import MODERN
+from airlock.mcp.methods import CALLS
 from airlock.model.principal import Principal
 from airlock.model.server import RegisteredServer
 from airlock.model.snapshot import Snapshot
-from airlock.model.upstream import Notify, Offer, UpstreamAnswer, UpstreamRequest
+from airlock.model.upstream import Ask, Notify, Offer, UpstreamAnswer, UpstreamRequest
 
 SYNTHETIC = "synthetic"
 """Subject of the credential that checks use. No person may be called so."""
@@ -91,8 +92,10 @@ class Echo:
     async def describe(self) -> Offer:
         return OFFER
 
-    async def request(self, request: UpstreamRequest, *, notify: Notify | None = None) -> UpstreamAnswer:
-        del notify
+    async def request(
+        self, request: UpstreamRequest, *, notify: Notify | None = None, ask: Ask | None = None
+    ) -> UpstreamAnswer:
+        del notify, ask
         result = {"content": [{"type": "text", "text": request.params["arguments"]["text"]}]}
         return UpstreamAnswer(result=result, size=len(msgspec.json.encode(result)), era=OFFER.era)
 
@@ -115,5 +118,5 @@ def harmless(reached: Governed) -> bool:
     caller, identified, routed, _, _ = unfold(reached)
     if routed is not None:
         return routed.server is SERVER
-    names_a_tool = identified is not None and identified.message.method == "tools/call"
+    names_a_tool = identified is not None and identified.message.method in CALLS
     return not names_a_tool and caller.inbound.server in ("", NAME)

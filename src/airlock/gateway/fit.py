@@ -14,7 +14,7 @@ import msgspec
 
 from airlock.gateway.catalog import compile_schema
 from airlock.mcp import work
-from airlock.model.server import Tool
+from airlock.model.server import Item
 
 MAX_COMPILED = 512
 """Compiled schemas kept; the least recently used goes first."""
@@ -36,7 +36,7 @@ class Fit:
     def __len__(self) -> int:
         return len(self._checks)
 
-    def __call__(self, tool: Tool, side: Side, value: Any) -> bool:
+    def __call__(self, tool: Item, side: Side, value: Any) -> bool:
         schema = tool.definition.get(side)
         if schema is None:
             return True

@@ -7,25 +7,37 @@ told.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
-
-import msgspec
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Protocol
 
 from airlock.core.clock import Clock
 from airlock.core.deadline import Deadline
 from airlock.core.errors import Effect, Fault, Refused, UpstreamFault
+from airlock.gateway import addresses
+from airlock.gateway.conversing import Conversing
 from airlock.gateway.live import Live, in_flight, no_longer
+from airlock.gateway.notices import Clean, Logged, everything, hearing
+from airlock.gateway.parks import Parks
 from airlock.gateway.restrict import Restricted, unrestricted
+from airlock.gateway.subscriptions import SUBSCRIBE
 from airlock.mcp.eras import HEADER_MISMATCH
 from airlock.model.call import Redacted, Reply, Routed
 from airlock.model.snapshot import Current
-from airlock.model.upstream import Notify, Offer, UpstreamAnswer, UpstreamRequest
+from airlock.model.upstream import Ask, Notify, Offer, UpstreamAnswer, UpstreamRequest
 
 Answer = Callable[[Redacted, UpstreamAnswer], Reply]
 
-NOTICE_MOST, NOTICES_MOST = 16 * 1024, 1024 * 1024
-"""Bytes of one notification of progress and of all of a call; what is more is dropped, and costs nothing."""
+
+def nobody(call: Redacted) -> Ask | None:
+    """No client can be asked anything."""
+    del call
+    return None
+
+
+def unheeded(call: Redacted) -> None:
+    """Nobody hears of updates."""
+    del call
 
 
 class Upstream(Protocol):
@@ -34,9 +46,15 @@ class Upstream(Protocol):
 
     async def describe(self) -> Offer: ...
 
-    async def request(self, request: UpstreamRequest, *, notify: Notify | None = None) -> UpstreamAnswer: ...
+    async def request(
+        self, request: UpstreamRequest, *, notify: Notify | None = None, ask: Ask | None = None
+    ) -> UpstreamAnswer: ...
 
     async def close(self) -> None: ...
+
+
+def _modern(call: Redacted) -> bool:
+    return call.allowed.admitted.routed.identified.client.modern
 
 
 class Forward:
@@ -50,14 +68,25 @@ class Forward:
         upstreams: Mapping[str, Upstream],
         live: Live,
         clock: Clock,
-        stale: Callable[[str], None],
-        notices: Callable[[Redacted], Callable[[dict[str, Any]], dict[str, Any]]],
+        stale: Callable[[str], Awaitable[None]],
+        notices: Clean,
         unsure: Callable[[Routed], Fault | None],
         restricted: Restricted = unrestricted,
+        logged: Logged = everything,
+        asks: Callable[[Redacted], Ask | None] = nobody,
+        subscribed: Callable[[Redacted], None] = unheeded,
+        conversing: Conversing | None = None,
+        parks: Parks | None = None,
     ) -> None:
-        """`stale` is told of a server that calls our headers wrong: its definitions must have changed.
-        `notices` takes out of the params of a call's notifications what may not leave. `unsure` says why
-        nobody knows whether a call is contained by now, `restricted` why it may not be sent as it is."""
+        """`stale` reads a server again that calls our headers wrong: its definitions must have changed.
+        `notices` and `logged` take out of a call's notifications what may not leave. `unsure` says why
+        nobody knows whether a call is contained by now, `restricted` why it may not be sent as it is.
+        `asks` says how the client of a call is asked what its server asks on its stream; `conversing` asks a
+        legacy client what a modern server wants to know, `parks` a modern client what a legacy one does."""
+        self._asks = asks
+        self._subscribed = subscribed
+        self._conversing = conversing
+        self._parks = parks
         self._unsure = unsure
         self._restricted = restricted
         self._current = current
@@ -66,12 +95,42 @@ class Forward:
         self._clock = clock
         self._stale = stale
         self._notices = notices
+        self._logged = logged
 
     async def __call__(self, call: Redacted, notify: Notify) -> UpstreamAnswer:
-        server = call.allowed.admitted.routed.tool.server
+        server = call.allowed.admitted.routed.item.server
         upstream = self._upstreams.get(server)
         if upstream is None:
             raise UpstreamFault.unavailable(f"{server} was removed", effect=Effect.NONE)
+        restored = self._restored(call, notify)
+        if self._parks is not None and self._parks.concern(call):
+            answer = await self._parks(call, partial(self._sent, upstream, call, restored))
+        else:
+            answer = await self._sent(upstream, call, restored, self._asks(call))
+        if answer.error is not None and answer.error["code"] == HEADER_MISMATCH:
+            await self._stale(server)
+            if self._same(call):  # the server did not run it
+                answer = await self._sent(upstream, call, restored, self._asks(call))
+        if answer.error is None and call.request.method == SUBSCRIBE:
+            self._subscribed(call)
+        return addresses.told(call, answer)
+
+    def _same(self, call: Redacted) -> bool:
+        """Whether a server still offers what was called, by the same definition."""
+        routed = call.allowed.admitted.routed
+        server = self._current.get().registry.servers.get(routed.item.server)
+        item = server.catalog.tools.get(routed.item.name) if server and server.catalog else None
+        return item is not None and (item.digest, item.pin) == (routed.item.digest, routed.item.pin)
+
+    async def _sent(
+        self, upstream: Upstream, call: Redacted, notify: Notify | None, ask: Ask | None
+    ) -> UpstreamAnswer:
+        async def send(request: UpstreamRequest) -> UpstreamAnswer:
+            return await upstream.request(request, notify=notify, ask=ask)
+
+        stream = call.allowed.admitted.routed.identified.caller.inbound.stream
+        if stream is not None:
+            stream.belongs(call)
         with self._live.running(call):
             # What changed since the call was resolved found it not yet among the live ones.
             refusal = self._contained(call) or self._restricted(call)
@@ -79,12 +138,12 @@ class Forward:
                 raise refusal
             try:
                 with Deadline(call.request.deadline - self._clock.monotonic()):
-                    answer = await upstream.request(call.request, notify=self._restored(call, notify))
+                    answer = await send(call.request)
+                    if self._conversing is not None and not _modern(call):
+                        answer = await self._conversing(call, answer, send)
             except TimeoutError as late:
-                raise UpstreamFault.timeout(f"{server}: total time is over", effect=Effect.POSSIBLE) from late
+                raise UpstreamFault.timeout("total time is over", effect=Effect.POSSIBLE) from late
             self._check(call)
-        if answer.error is not None and answer.error["code"] == HEADER_MISMATCH:
-            self._stale(server)
         return answer
 
     def guarding(self, stage: Answer) -> Answer:
@@ -117,25 +176,12 @@ class Forward:
         return no_longer(call, now, self._clock.wall())
 
     def _restored(self, call: Redacted, notify: Notify) -> Notify | None:
-        """Pass on progress of this call under the client's own token, without what may not leave, while
-        nothing contains the call and it is not too much; nothing else may pass."""
-        meta = call.request.params.get("_meta")
-        if meta is None or "progressToken" not in meta:
-            return None
-        ours = meta["progressToken"]
-        theirs = call.allowed.admitted.routed.identified.message.params["_meta"]["progressToken"]
-        clean = self._notices(call)
+        """What passes of the server's notifications, while nothing contains the call."""
         routed = call.allowed.admitted.routed
-        left = NOTICES_MOST
-
-        def restored(method: str, params: dict[str, Any]) -> None:
-            nonlocal left
-            own = method == "notifications/progress" and params.get("progressToken") == ours
-            size = len(msgspec.json.encode(params)) if own else 0
-            left -= size
-            if size > NOTICE_MOST or left < 0:
-                return
-            if own and self._contained(call) is None and self._unsure(routed) is None:
-                notify(method, {**clean(params), "progressToken": theirs})
-
-        return restored
+        return hearing(
+            call,
+            notify,
+            clean=self._notices,
+            logged=self._logged,
+            passing=lambda: self._contained(call) is None and self._unsure(routed) is None,
+        )

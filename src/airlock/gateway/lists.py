@@ -1,19 +1,20 @@
-"""`tools/list`: what this caller may know of, merged over the servers of the route, in a stable order.
+"""Lists: what this caller may know of, merged over the servers of the route, in a stable order.
 
-The policy that decides calls decides visibility, tool by tool. A server that is down hides only its own
-tools; a policy that cannot decide fails the whole list, because an empty list would be an answer.
+The policy that decides calls decides visibility, item by item. A server that is down hides only what it
+offers itself; a policy that cannot decide fails the whole list, because an empty list would be an answer.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from airlock.gateway.resolve import visible_servers
 from airlock.mcp import results
-from airlock.model.call import Identified
-from airlock.model.server import RegisteredServer, Tool
+from airlock.mcp.names import Kind
+from airlock.model.call import Authenticated, Identified
+from airlock.model.server import Item, RegisteredServer
 
 BREATH = 32
 """Policy evaluations (about 0.1 ms each) between two turns of the event loop: a long list delays nobody's
@@ -25,70 +26,107 @@ TTL_MS = 30_000
 CONTAINED_TTL_MS = 5_000
 """The same while a lease holds back servers or tools: their end shows within this time (C-5)."""
 
-Visible = Callable[[Identified, Tool], bool]
-Shown = Callable[[Tool], dict[str, Any]]
+Visible = Callable[[Identified, Item], bool]
+Shown = Callable[[Item], dict[str, Any]]
+Choice = Callable[[Item], bool]
+
+LISTED: Mapping[str, tuple[Kind, str]] = {
+    "tools/list": ("tool", "tools"),
+    "prompts/list": ("prompt", "prompts"),
+    "resources/list": ("resource", "resources"),
+    "resources/templates/list": ("template", "resourceTemplates"),
+}
+"""Method -> what it lists, and the member of its result."""
+
+_NAMED_BY: Mapping[Kind, str] = {
+    "tool": "name",
+    "prompt": "name",
+    "resource": "uri",
+    "template": "uriTemplate",
+}
 
 
 def ttl_ms(identified: Identified) -> int:
     """How long this caller may keep a list, in milliseconds."""
+    return CONTAINED_TTL_MS if held_back(identified) else TTL_MS
+
+
+def held_back(identified: Identified) -> bool:
+    """Whether a lease holds back servers or tools."""
     index = identified.caller.snapshot.leases.index
-    held = index is not None and (index.servers or index.tools)
-    return CONTAINED_TTL_MS if held else TTL_MS
+    return index is not None and bool(index.servers or index.tools)
 
 
-async def visible_tools(
-    identified: Identified, visible: Visible, shown: Callable[[Tool], bool] = lambda _: True
-) -> list[Tool]:
-    """The tools that the caller may see: by server id, then by tool name, by code point (C-2). Policy is not
-    asked about a tool that is not to be `shown`."""
-    found: list[Tool] = []
-    for asked, tool in enumerate(filter(shown, offered(identified)), start=1):
+async def visible_items(
+    identified: Identified, kind: Kind, visible: Visible, shown: Choice = lambda _: True
+) -> list[Item]:
+    """What the caller may see of a kind: by server id, then by name, by code point (C-2). Policy is not asked
+    about what is not to be `shown`."""
+    found: list[Item] = []
+    for asked, item in enumerate(filter(shown, offered(identified, kind)), start=1):
         if asked % BREATH == 0:
             await asyncio.sleep(0)
-        if visible(identified, tool):
-            found.append(tool)
+        if visible(identified, item):
+            found.append(item)
     return found
 
 
-def offered(identified: Identified) -> Iterator[Tool]:
-    """Every tool on the route that could be called, whoever asks, in the order of lists."""
-    caller = identified.caller
-    for server in visible_servers(caller):
-        if server.catalog is not None:
-            for tool in server.catalog.tools.values():
-                if tool.pin == "pinned" and not tool.defect:
-                    yield tool
+def offered(identified: Identified, kind: Kind) -> Iterator[Item]:
+    """Everything of a kind on the route that could be used, whoever asks, in the order of lists."""
+    for held in shelves(identified.caller, kind):
+        for item in held.values():
+            if item.pin == "pinned" and not item.defect:
+                yield item
+
+
+def shelves(caller: Authenticated, kind: Kind) -> list[dict[str, Item]]:
+    """What each server on the route has of a kind, by the servers' ids."""
+    catalogs = [server.catalog for server in visible_servers(caller) if server.catalog is not None]
+    if kind == "tool":
+        return [catalog.tools for catalog in catalogs]
+    if kind == "prompt":
+        return [catalog.prompts for catalog in catalogs]
+    if kind == "resource":
+        return [catalog.resources for catalog in catalogs]
+    return [catalog.templates for catalog in catalogs]
 
 
 def listing(
-    identified: Identified, tools: list[Tool], shown: Shown = lambda tool: tool.definition
+    identified: Identified, items: Sequence[Item], shown: Shown = lambda item: item.definition
 ) -> dict[str, Any]:
-    """The result of `tools/list` in the client's era. `shown` gives each definition as it may leave."""
+    """The result of a list in the client's era. `shown` gives each definition as it may leave."""
     return {
-        "tools": definitions(identified, tools, shown),
+        LISTED[identified.message.method][1]: definitions(identified, items, shown),
         "_meta": {"dev.airlock/upstreams": states(identified)},
     }
 
 
-def definitions(identified: Identified, tools: list[Tool], shown: Shown) -> list[dict[str, Any]]:
-    """The tools in the client's era, under the names of the route."""
+def definitions(identified: Identified, items: Sequence[Item], shown: Shown) -> list[dict[str, Any]]:
+    """The items in the client's era, under the names of the route."""
     federated = not identified.caller.inbound.server
-    found = [_definition(shown(tool), tool.alias if federated else tool.name) for tool in tools]
-    return found if identified.client.modern else [results.tool_to_legacy(told) for told in found]
+    found = [_definition(item, shown(item), item.alias if federated else item.own) for item in items]
+    legacy_tools = not identified.client.modern and bool(items) and items[0].kind == "tool"
+    return [results.tool_to_legacy(told) for told in found] if legacy_tools else found
 
 
 def states(identified: Identified) -> dict[str, str]:
-    """State of each server on the route, as far as the tenant can see them."""
+    """State of each server on the route, as far as the tenant can see them (F-7)."""
     caller = identified.caller
-    return {server.entry.name: _state(server) for server in visible_servers(caller)}
+    index = caller.snapshot.leases.index
+    held = index.servers if index is not None else {}
+    return {
+        server.entry.name: "contained" if server.entry.name in held else _state(server)
+        for server in visible_servers(caller)
+    }
 
 
 def _state(server: RegisteredServer) -> str:
     return "down" if server.state == "cold" else server.state
 
 
-def _definition(told: dict[str, Any], name: str) -> dict[str, Any]:
+def _definition(item: Item, told: dict[str, Any], name: str) -> dict[str, Any]:
     """As the server defined it, under the name of this route, without tasks, which are not served."""
-    shown = {**told, "name": name}
-    shown.pop("execution", None)
+    shown = {**told, _NAMED_BY[item.kind]: name}
+    if item.kind == "tool":
+        shown.pop("execution", None)
     return shown

@@ -76,6 +76,15 @@ class Live:
                 cut += 1
         return cut
 
+    def cancel(self, why: Callable[[Redacted], Refused | None]) -> None:
+        """End every call for which `why` gives what its client hears. Each was sent."""
+        for live in self._calls:
+            said = why(live.call)
+            if said is not None and live.cut is None:
+                said.effect = Effect.POSSIBLE
+                live.cut = said
+                live.task.cancel()
+
     def _note(self, lease: str, call: Redacted) -> None:
         number, sessions = self._ended.pop(lease, (0, set[str]()))
         session = call.allowed.admitted.routed.identified.client.session
@@ -126,6 +135,6 @@ def _by_lease(routed: Routed, now: Snapshot, wall: float) -> Refused | None:
     caller = identified.caller
     return (
         contain.of_caller(index, caller.principal, caller.inbound.source_ip, wall)
-        or contain.of_tool(index, routed.tool, caller.principal.tenant, wall)
+        or contain.of_tool(index, routed.item, caller.principal.tenant, wall)
         or contain.of_credential(index, caller.principal, identified.client.session, wall)
     )

@@ -12,8 +12,8 @@ from collections.abc import Collection
 from typing import Any
 
 from airlock.mcp.strict import is_object
-from airlock.model.call import Identified, Reached
-from airlock.model.server import Tool
+from airlock.model.call import Identified, Reached, Round
+from airlock.model.server import Item
 from airlock.redaction.pattern import any_of
 
 MARKS = 4096
@@ -66,7 +66,7 @@ def short(text: str) -> int:
 
 
 def of_call(
-    tool: Tool | None, arguments: bytes | None, result: bytes | None, decoys: Collection[str]
+    tool: Item | None, arguments: bytes | None, result: bytes | None, decoys: Collection[str]
 ) -> dict[str, object]:
     """`marks`: `command` for a shape in the canonical JSON of arguments, `injection` for one in a result,
     `decoy` for a tool (`server/name`) that nobody has a reason to call."""
@@ -80,7 +80,7 @@ def of_call(
     return {"marks": found} if found else {}
 
 
-def standing(tool: Tool) -> dict[str, object]:
+def standing(tool: Item) -> dict[str, object]:
     """What a row says of a tool: its risk, whether it says that it destroys, and whose it is."""
     found: dict[str, object] = {"sensitivity": tool.sensitivity, "read_only": tool.read_only}
     annotations: Any = tool.definition.get("annotations")
@@ -91,8 +91,18 @@ def standing(tool: Tool) -> dict[str, object]:
     return found
 
 
+def of_round(said: Round) -> dict[str, object]:
+    """What a row says of a request that goes on with a call."""
+    told: dict[str, object] = {"mrtr_round": said.number}
+    if said.digest:
+        told["request_state_digest"] = said.digest
+    if said.park:
+        told["park"] = said.park
+    return told
+
+
 def asked(reached: Reached) -> dict[str, object]:
-    """The mark of a name for which no tool was found: it is the caller's own text."""
-    if not isinstance(reached, Identified) or "name" not in reached.message.params:
-        return {}
-    return {"asked": short(str(reached.message.params["name"]))}
+    """The mark of a name or a URI for which nothing was found: it is the caller's own text."""
+    params = reached.message.params if isinstance(reached, Identified) else {}
+    named = params.get("name", params.get("uri"))
+    return {} if named is None else {"asked": short(str(named))}

@@ -77,7 +77,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
     record: Record
     owns: Callable[[Identified], bool]
     """Whether no upstream needs to hear of the message: lists and searches, discovery, handshake, ping."""
-    answer: Callable[[Identified], Awaitable[Reply]]
+    answer: Callable[[Identified, Notify], Awaitable[Reply]]
     explain: Callable[[Reached, Failure], Reply]
     """A failure as this caller may hear it."""
     measure: Callable[[Reached, Reply | None, Failure | None], None]
@@ -104,7 +104,7 @@ class Pipeline(msgspec.Struct, frozen=True, kw_only=True):
             way.reached = identified = self.read(caller)
             self.permit(identified)  # 3
             if self.owns(identified):
-                return await self.answer(identified)
+                return await self.answer(identified, notify)
             way.reached = routed = self.resolve(identified)  # 2
             way.reached = admitted = self.admit(routed)  # 3
             way.reached = allowed = self.authorize(admitted)  # 4

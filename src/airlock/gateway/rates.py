@@ -169,8 +169,8 @@ class Rates:
                 Stage.ADMIT,
                 42902,
                 "budget_exhausted",
-                f"The budget for {routed.tool.name} is used up: {limit.count} calls in {_period(limit)}.",
-                scope={"kind": "tool", "server": routed.tool.server, "name": routed.tool.name},
+                f"The budget for {routed.item.name} is used up: {limit.count} calls in {_period(limit)}.",
+                scope=routed.item.scope,
                 retry_after=_whole(wait),
             )
 
@@ -181,10 +181,10 @@ class Rates:
             self._shared.callers.add(self._spender(routed), limit, self._clock.monotonic())
 
     def _budget(self, routed: Routed) -> Limit | None:
-        entry = routed.server.entry.tools.get(routed.tool.name)
+        entry = routed.server.entry.tools.get(routed.item.name)
         if entry is None or entry.budget is None:
             return None
-        return self._limit(f"budget\0{routed.tool.server}\0{routed.tool.name}", _rate(entry.budget))
+        return self._limit(f"budget\0{routed.item.server}\0{routed.item.name}", _rate(entry.budget))
 
     def _spender(self, routed: Routed) -> int:
         return self._key(_who(routed.identified.caller.principal))

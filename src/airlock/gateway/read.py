@@ -9,24 +9,40 @@ reaches so far.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from airlock.core.clock import Clock
 from airlock.core.errors import Refused, Rejected
 from airlock.gateway.resolve import require_route
 from airlock.gateway.sessions import Sessions
 from airlock.identity.scopes import needed_scopes, require_scopes
-from airlock.mcp import eras, jsonrpc, names, strict
-from airlock.mcp.jsonrpc import ClientResponse, Message, Notification, Request
-from airlock.mcp.methods import check_params
+from airlock.mcp import abilities, eras, jsonrpc, names, strict
+from airlock.mcp.jsonrpc import Message, Notification, Request
+from airlock.mcp.methods import CALLS, check_params, server_named
 from airlock.model.call import Authenticated, Client, Identified
+
+
+def no_level(session: str) -> str:
+    """No session wants a level of its own."""
+    del session
+    return ""
 
 
 class Read:
     """Reads the messages of one deployment: its sessions, and its concessions to old clients."""
 
     def __init__(
-        self, *, sessions: Sessions, clock: Clock, one_shot: bool, provider_scopes: bool = True
+        self,
+        *,
+        sessions: Sessions,
+        clock: Clock,
+        one_shot: bool,
+        provider_scopes: bool = True,
+        level: Callable[[str], str] = no_level,
     ) -> None:
-        """`provider_scopes`: tokens of identity providers need scopes; those of our own issuers always do."""
+        """`provider_scopes`: tokens of identity providers need scopes; those of our own issuers always do.
+        `level` gives the level of log messages that a session wants."""
+        self._level = level
         self._provider_scopes = provider_scopes
         self._sessions = sessions
         self._clock = clock
@@ -43,8 +59,6 @@ class Read:
 
     def _identify(self, caller: Authenticated, message: Message) -> Identified:
         era = eras.classify(message, caller.inbound.headers, one_shot=self._one_shot)  # 2
-        if isinstance(message, ClientResponse):
-            raise Rejected(400, -32600, "unexpected_response", "Nothing was asked of this client.")
         if isinstance(message, Notification) and not message.method.startswith("notifications/"):
             raise Rejected(
                 400, -32600, "id_missing", f"{message.method[:128]} is a request: it needs an `id`."
@@ -55,10 +69,14 @@ class Read:
             require_scopes(caller.principal, needed(caller, message))
         return Identified(caller=caller, client=client, message=message)
 
-    def _client(self, caller: Authenticated, message: Request | Notification, era: eras.Era) -> Client:
+    def _client(self, caller: Authenticated, message: Message, era: eras.Era) -> Client:
         if isinstance(era, eras.Modern):
             return Client(
-                version=era.version, modern=True, capabilities=era.capabilities, info=era.client_info
+                version=era.version,
+                modern=True,
+                capabilities=era.capabilities,
+                info=era.client_info,
+                log_level=era.log_level or "",
             )
         if isinstance(era, eras.Initialize):
             return Client(
@@ -69,18 +87,27 @@ class Read:
         session = self._sessions.open(era.session_id, caller, self._clock.wall())
         eras.check_negotiated(era, session.version)
         check_params(message.method, message.params, http=200)
-        return Client(version=session.version, modern=False, capabilities={}, session=session.sid)
+        if caller.inbound.stream is not None:
+            caller.inbound.stream.enter(session.sid, session.version)
+        return Client(
+            version=session.version,
+            modern=False,
+            capabilities=abilities.unpacked(session.can),
+            session=session.sid,
+            log_level=self._level(session.sid),
+        )
 
 
-def needed(caller: Authenticated, message: Request | Notification) -> tuple[str, ...]:
+def needed(caller: Authenticated, message: Message) -> tuple[str, ...]:
     """The scopes that the message needs. A search for tools is a list, although it comes as a call."""
-    if not caller.inbound.server and message.params.get("name") == names.FIND:
+    found = message.method == "tools/call" and message.params["name"] == names.FIND
+    if found and not caller.inbound.server:
         return needed_scopes("tools/list")
     return needed_scopes(message.method, acts_on(caller, message))
 
 
-def acts_on(caller: Authenticated, message: Request | Notification) -> str:
+def acts_on(caller: Authenticated, message: Message) -> str:
     """The server that a call names; empty for everything else."""
-    if message.method != "tools/call":
+    if message.method not in CALLS:
         return ""
-    return caller.inbound.server or names.split(message.params["name"])[0]
+    return caller.inbound.server or server_named(message.method, message.params)

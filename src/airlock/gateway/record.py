@@ -32,6 +32,7 @@ from airlock.gateway.words import (
     reason_of,
     risk,
 )
+from airlock.mcp import rounds
 from airlock.model.call import (
     Allowed,
     Authenticated,
@@ -104,16 +105,18 @@ class Record:
         trouble = self._log.healthy()
         if trouble:
             raise AuditFault(trouble)
-        tool = call.allowed.admitted.routed.tool
+        tool = call.allowed.admitted.routed.item
         demanded = call.allowed.grant or call.allowed.decision.obligations.audit == "intent"
         if self._every_intent or demanded or not (tool.read_only and tool.sensitivity == "low"):
             await self._log.seal(self._event(call, phase="intent"))
 
     async def seal(self, call: Redacted, reply: Reply) -> None:
         """Make the outcome durable: the call was answered."""
-        metadata = {"result_bytes": len(reply.body), "upstream_bytes": reply.upstream_bytes}
+        metadata: dict[str, Any] = {"result_bytes": len(reply.body), "upstream_bytes": reply.upstream_bytes}
         if reply.is_error:
             metadata["is_error"] = True
+        if reply.asks:
+            metadata["result_type"] = rounds.INPUT_REQUIRED
         if call.found.counts:
             await self._taken_out(call)
         await self._log.seal(
@@ -190,6 +193,25 @@ class Record:
         await self._log.seal(event)
         self._announce(found, event.resource.removeprefix("mcp://"), event.request_id)
 
+    async def asked(self, call: Redacted, action: str, reason: str, metadata: dict[str, Any]) -> None:
+        """What a server asked of the client of a call, or what became of that."""
+        denied = "denied" in metadata
+        event = self._event(
+            call,
+            phase="single",
+            action=action,
+            decision="deny" if denied else "allow",
+            reason=reason,
+            severity="MEDIUM" if denied else "LOW",
+            metadata=metadata,
+        )
+        await self._log.seal(event)
+
+    async def undelivered(self, call: Redacted) -> None:
+        """The answer of a call whose client went away and did not come back for it."""
+        event = self._event(call, phase="single", decision="allow", reason="undelivered", severity="LOW")
+        await self._log.seal(event)
+
     async def session_started(self, identified: Identified, sid: str) -> None:
         """A client shook hands."""
         await self._session(identified, "session_started", sid)
@@ -220,7 +242,8 @@ class Record:
     ) -> Event:
         caller, identified, routed, allowed, _ = stages = unfold(reached)
         inbound, principal, snapshot = caller.inbound, caller.principal, caller.snapshot
-        tool = routed.tool if routed else None
+        tool = routed.item if routed else None
+        name = self._claims.name(tool, inbound)
         method = identified.message.method if identified else ""
         client = identified.client if identified else None
         named = method if method in METHODS else "unknown" if method else ""
@@ -229,6 +252,8 @@ class Record:
         attributes: dict[str, Any] = {"method": named, "route": route, **(metadata or {})}
         if allowed and allowed.would_deny:
             attributes["would_deny"] = allowed.would_deny
+        if allowed and allowed.admitted.round:
+            attributes |= marks.of_round(allowed.admitted.round)
         if allowed and allowed.grant:
             attributes["grant"], severity = allowed.grant, "CRITICAL"
         if principal.subject == echo.SYNTHETIC and severity != "CRITICAL" and echo.harmless(reached):
@@ -241,9 +266,9 @@ class Record:
             event_type="call",
             phase=phase,
             action=action or ACTIONS.get(method, "security_violation"),
-            resource=f"mcp://{tool.server}/{tool.name}" if tool else "",
+            resource=f"mcp://{tool.server}/{name}" if tool else "",
             server_id=server,
-            tool_name=tool.name if tool else "",
+            tool_name=name,
             definition_digest=tool.digest if tool else "",
             request_id=inbound.request_id,
             correlation_id=inbound.request_id,

@@ -11,19 +11,31 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from airlock.core.clock import Clock
 from airlock.core.errors import Refused, Stage
 from airlock.gateway.fit import Fit
 from airlock.gateway.redact import Redactors, Rules, carries_credential, mask, question
-from airlock.mcp import headers, strict
-from airlock.model.call import Allowed, Findings, Redacted, Routed
+from airlock.mcp import eras, headers, rounds, strict
+from airlock.model.call import Allowed, Findings, Redacted, Round, Routed
 from airlock.model.upstream import UpstreamRequest
 
 
 class RedactRequest:
     """The stage. `progress` makes gateway-unique progress tokens."""
 
-    def __init__(self, *, redactors: Redactors, fit: Fit, clock: Clock, progress: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        *,
+        redactors: Redactors,
+        fit: Fit,
+        clock: Clock,
+        progress: Callable[[], str],
+        capabilities: Callable[[Routed], dict[str, Any]],
+    ) -> None:
+        """`capabilities`: what the server may ask of the client of a call."""
+        self._capabilities = capabilities
         self._redactors = redactors
         self._fit = fit
         self._clock = clock
@@ -35,22 +47,20 @@ class RedactRequest:
         arguments = routed.arguments
         recorded = rules.record(arguments)  # 1
         if recorded is not arguments:
-            _keep_home(rules, routed)  # 2
+            _keep_home(rules, routed, arguments)  # 2
         if recorded is not arguments or not rules.covers(obligations.redact):
             arguments = self._less(rules, obligations.redact, routed, found)  # 3
             recorded = rules.record(arguments)
         if obligations.mask_arguments:
             recorded = mask(recorded, frozenset(obligations.mask_arguments))
         canonical = strict.canonical(arguments)
-        if carries_credential(canonical, routed.identified.caller.inbound):  # 4
-            raise Refused(
-                Stage.REDACT, 40301, "policy_denied",
-                "The arguments hold the caller's own access token, which never travels to a server.",
-                policy_reason="credential_in_arguments",
-            )  # fmt: skip
+        _keep_token(canonical, routed)  # 4
+        request = self._request(routed, arguments)
+        if allowed.admitted.round is not None:
+            request = self._continued(allowed, allowed.admitted.round, request, found)
         return Redacted(
             allowed=allowed,
-            request=self._request(routed, arguments),
+            request=request,
             arguments=canonical if recorded is arguments else strict.canonical(recorded),
             question=question(allowed, recorded),
             found=found,
@@ -59,49 +69,143 @@ class RedactRequest:
     def _less(
         self, rules: Rules, demanded: tuple[str, ...], routed: Routed, found: Findings
     ) -> dict[str, Any]:
-        """The arguments as they may be sent. Raises `Refused` where what is left is no call of this tool."""
+        """The arguments as they may be sent. Raises `Refused` where what is left is no call of this tool, or
+        another URI."""
         redactor = rules.request(demanded)
-        if redactor is None:
-            return routed.arguments
+        if redactor is None or (routed.item.kind == "resource" and "uri" in routed.arguments):
+            return routed.arguments  # a URI of the server's own list tells it nothing
         less, counts = redactor.value(routed.arguments, found.hosts)
-        if counts and not self._fit(routed.tool, "inputSchema", less):
+        another = routed.item.kind == "template" and less.get("uri", routed.uri) != routed.uri
+        if another or (counts and not self._fit(routed.item, "inputSchema", less)):
             raise Refused(
                 Stage.REDACT, 50001, "obligation_failed",
-                "What may not be sent cannot be taken out of these arguments: what is left does not fit the "
-                "tool's input schema.",
+                "What may not be sent cannot be taken out of these arguments: what is left is no call of "
+                f"{routed.item.name}.",
             )  # fmt: skip
         found.add(counts)
         return less
 
+    def answers(self, allowed: Allowed, said: dict[str, Any], found: Findings) -> dict[str, Any]:
+        """What a client says to what the server of its call asks, held to what holds arguments."""
+        rules, routed = self._redactors.rules, allowed.admitted.routed
+        _keep_home(rules, routed, said)
+        redactor = rules.request(allowed.decision.obligations.redact)
+        if redactor is not None:
+            said, counts = redactor.value(said, found.hosts)
+            found.add(counts)
+        _keep_token(strict.canonical(said), routed)
+        return said
+
+    def _continued(
+        self, allowed: Allowed, said: Round, request: UpstreamRequest, found: Findings
+    ) -> UpstreamRequest:
+        """With the client's answers to what the server asked, and with the state that it wants back. A server
+        of the other era knows neither."""
+        routed, responses = allowed.admitted.routed, said.responses
+        if not _is_modern(routed):
+            return request
+        params = {**request.params}
+        if responses:
+            params[rounds.RESPONSES] = self.answers(allowed, responses, found)
+        if said.inner is not None:
+            params[rounds.STATE] = said.inner
+        return msgspec.structs.replace(request, params=params)
+
     def _request(self, routed: Routed, arguments: dict[str, Any]) -> UpstreamRequest:
-        params: dict[str, Any] = {"name": routed.tool.name, "arguments": arguments}
-        meta = routed.identified.message.params.get("_meta")
-        if isinstance(meta, dict) and "progressToken" in meta:
-            params["_meta"] = {"progressToken": self._progress()}
+        method = routed.identified.message.method
+        params, name = _named(method, routed, arguments)
+        meta = self._meta(routed)
+        if meta:
+            params["_meta"] = meta
         return UpstreamRequest(
-            method="tools/call",
+            method=method,
             params=params,
-            name=routed.tool.name,
-            param_headers=headers.render_param_headers(routed.tool.param_headers, arguments),
+            name=name,
+            param_headers=self._mirrored(routed, arguments),
             principal_key=routed.identified.caller.principal.key,
+            session=routed.identified.client.session,
+            client_capabilities=self._capabilities(routed) if routed.identified.client.capabilities else {},
+            log_level=_level(routed),
             deadline=self._clock.monotonic() + routed.server.entry.timeout,
         )
 
+    def _mirrored(self, routed: Routed, arguments: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+        """`Mcp-Param-*`: the declared ones by the arguments that are sent; others as they came, where the
+        arguments are sent as they came and nothing stands in them that a record may not hold."""
+        item, inbound = routed.item, routed.identified.caller.inbound
+        rendered = headers.render_param_headers(item.param_headers, arguments)
+        if arguments is not routed.arguments or not routed.identified.client.modern:
+            return rendered
+        others = headers.undeclared(item.param_headers, inbound.headers)
+        lasting = self._redactors.rules.lasting
+        harmless = (
+            (name, value)
+            for name, value in others
+            if not carries_credential(value.encode(), inbound)
+            and (lasting is None or not lasting.text(value)[1])
+        )
+        return (*rendered, *harmless)
 
-def _keep_home(rules: Rules, routed: Routed) -> None:
+    def _meta(self, routed: Routed) -> dict[str, Any]:
+        """What of a client's `_meta` a server gets: a progress token of ours, and the level of messages."""
+        meta: dict[str, Any] = {}
+        said: Any = routed.identified.message.params.get("_meta")
+        if isinstance(said, dict) and "progressToken" in said:
+            meta["progressToken"] = self._progress()
+        level = _level(routed)
+        if level and _is_modern(routed):
+            meta[eras.LOG_LEVEL_KEY] = level
+        return meta
+
+
+def _level(routed: Routed) -> str:
+    """The least of log messages that the client wants; empty: as the server likes, or none."""
+    client = routed.identified.client
+    usual = "info" if client.session and _is_modern(routed) else ""
+    return client.log_level or usual
+
+
+def _is_modern(routed: Routed) -> bool:
+    catalog = routed.server.catalog
+    return catalog is not None and catalog.era in eras.MODERN
+
+
+def _named(method: str, routed: Routed, arguments: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """The params in the server's own words, and the value of `Mcp-Name`."""
+    own = routed.item.own
+    if method.startswith("resources/"):
+        return {"uri": routed.uri}, routed.uri
+    if method == "completion/complete":
+        prompt = routed.item.kind == "prompt"
+        ref = {"type": "ref/prompt", "name": own} if prompt else {"type": "ref/resource", "uri": routed.uri}
+        return {"ref": ref, **arguments}, ""
+    return {"name": own, "arguments": arguments}, own
+
+
+def _keep_token(sent: bytes, routed: Routed) -> None:
+    """Raise `Refused` where what is sent holds the caller's own token."""
+    if carries_credential(sent, routed.identified.caller.inbound):
+        raise Refused(
+            Stage.REDACT, 40301, "policy_denied",
+            "The arguments hold the caller's own access token, which never travels to a server.",
+            policy_reason="credential_in_arguments",
+        )  # fmt: skip
+
+
+def _keep_home(rules: Rules, routed: Routed, arguments: dict[str, Any]) -> None:
     """Raise `Refused` for a secret that may go to some servers, and this is none of them.
 
     It is looked for by itself: where two detectors know a stretch, a finding names only one of them.
     """
-    astray = rules.astray(routed.tool.server)
+    astray = rules.astray(routed.item.server)
     if astray is None:
         return
-    counts = astray.value(routed.arguments)[1]
+    counts = astray.value(arguments)[1]
     if counts:
         kinds = ", ".join(sorted(counts))
         raise Refused(
             Stage.REDACT, 40301, "secret_to_wrong_destination",
-            f"The arguments hold what may not be sent to {routed.tool.server}: {kinds}.",
+            f"The arguments hold what may not be sent to {routed.item.server}: {kinds}.",
             policy_reason="secret_to_wrong_destination",
-            scope={"kind": "tool", "server": routed.tool.server, "name": routed.tool.name},
+            scope=routed.item.scope,
         )  # fmt: skip

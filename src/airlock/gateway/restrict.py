@@ -98,7 +98,7 @@ def _tightest(index: Index, setting: str, routed: Routed, now: float) -> tuple[A
     """What all leases together demand, and one that demands as much as any; None where none says a word."""
     found: tuple[Any, Lease] | None = None
     join = LATTICE[setting]
-    for value, lease in index.over(setting, routed.identified.caller.principal, routed.tool, now):
+    for value, lease in index.over(setting, routed.identified.caller.principal, routed.item, now):
         if found is None:
             found = value, lease
         elif join(found[0], value) != found[0]:
@@ -107,11 +107,11 @@ def _tightest(index: Index, setting: str, routed: Routed, now: float) -> tuple[A
 
 
 def _ahead(index: Index, routed: Routed, now: float) -> Refused | None:
-    tool, principal = routed.tool, routed.identified.caller.principal
+    principal = routed.identified.caller.principal
     denied = _tightest(index, "deny.overlay", routed, now)
     if denied is not None:
-        text = f"A containment rule denies this call to {tool.name}."
-        return refused_by(denied[1], text, _scope(routed), principal.tenant)
+        text = f"A containment rule denies this call to {routed.item.name}."
+        return refused_by(denied[1], text, routed.item.scope, principal.tenant)
     age = _tightest(index, "stepup.max_age", routed, now)
     if age is None or (principal.auth_time is not None and now - principal.auth_time <= age[0]):
         return None
@@ -124,24 +124,21 @@ def _outward(index: Index, call: Redacted, now: float) -> Refused | None:
     routed = call.allowed.admitted.routed
     tenant = routed.identified.caller.principal.tenant
     allow = _tightest(index, "egress.allow", routed, now)
-    if allow is not None and routed.tool.server not in allow[0]:
-        text = f"Nothing may be sent to {routed.tool.server} at the moment."
-        return refused_by(allow[1], text, _scope(routed), tenant)
+    if allow is not None and routed.item.server not in allow[0]:
+        text = f"Nothing may be sent to {routed.item.server} at the moment."
+        return refused_by(allow[1], text, routed.item.scope, tenant)
     most = _tightest(index, "egress.max_bytes", routed, now)
-    if most is not None and len(msgspec.json.encode(call.request.params["arguments"])) > most[0]:
+    params = call.request.params
+    if most is not None and len(msgspec.json.encode(params.get("arguments", params))) > most[0]:
         text = f"The arguments have more than the {most[0]} bytes that may leave at the moment."
-        return refused_by(most[1], text, _scope(routed), tenant)
+        return refused_by(most[1], text, routed.item.scope, tenant)
     return None
-
-
-def _scope(routed: Routed) -> dict[str, str]:
-    return {"kind": "tool", "server": routed.tool.server, "name": routed.tool.name}
 
 
 def withheld(call: Redacted, lease: Lease) -> Refused:
     """The refusal of a call whose answer holds what a lease keeps back."""
     routed = call.allowed.admitted.routed
     text = "The result holds what may not leave at the moment, so it is kept back."
-    refused = refused_by(lease, text, _scope(routed), routed.identified.caller.principal.tenant)
+    refused = refused_by(lease, text, routed.item.scope, routed.identified.caller.principal.tenant)
     refused.stage = Stage.REDACT
     return refused

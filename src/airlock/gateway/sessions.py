@@ -16,6 +16,7 @@ import msgspec
 from airlock.core.clock import Clock
 from airlock.core.errors import Fault, Refused, Rejected
 from airlock.core.sealed import SealBroken, Sealer
+from airlock.mcp import eras
 from airlock.model.call import Authenticated, Inbound, Reached, Reply
 
 ABSOLUTE_TTL = 12 * 3600
@@ -34,6 +35,8 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str
     version: str
     route: str
+    can: int = 0
+    """What the client said it can do (`mcp.abilities`)."""
     exp: int
     """Unix seconds."""
 
@@ -59,14 +62,16 @@ class Sessions:
         self._sealer = sealer
         self.permit = permit
 
-    def mint(self, caller: Authenticated, version: str, now: float) -> tuple[str, str]:
-        """A new session for this caller: its sealed id (visible ASCII) and the random part of it."""
+    def mint(self, caller: Authenticated, version: str, now: float, *, can: int = 0) -> tuple[str, str]:
+        """A new session for this caller, whose client `can` do so much (`mcp.abilities`): its sealed id
+        (visible ASCII) and the random part of it."""
         session = Session(
             sid=secrets.token_urlsafe(16),
             principal=caller.principal.key,
             tenant=caller.principal.tenant,
             version=version,
             route=caller.inbound.route,
+            can=can,
             exp=int(now) + ABSOLUTE_TTL,
         )
         return self._sealer.seal(_PURPOSE, msgspec.json.encode(session)), session.sid
@@ -151,9 +156,10 @@ class EndSession:
 
 
 def named_session(inbound: Inbound) -> str:
-    """The session id of a request. Raises 405 without one: outside a session only POST exists (H-1)."""
-    named = inbound.headers.get(SESSION_HEADER)
-    if named is None:
+    """The session id of a request. Raises 405 without one, and in an era without sessions: there only POST
+    exists (H-1)."""
+    named, version = inbound.headers.get(SESSION_HEADER), inbound.headers.get("mcp-protocol-version")
+    if named is None or (version is not None and version not in eras.LEGACY):
         text = f"Only POST is served here without a {SESSION_HEADER}."
         raise Rejected(405, -32600, "method_not_allowed", text, headers=(("allow", "POST"),))
     return named

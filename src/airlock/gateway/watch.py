@@ -100,6 +100,7 @@ class Watch:
         async with asyncio.TaskGroup() as group:
             self._group = group
             self.configure(entries)
+            await asyncio.get_running_loop().create_future()  # a group without tasks would be over
 
     def configure(self, entries: tuple[ServerEntry, ...]) -> None:
         """Take over a new list of servers: start, stop and restart only what differs."""
@@ -118,6 +119,15 @@ class Watch:
         """Read the server again soon: it said that its list changed."""
         if server in self._wake:
             self._wake[server].set()
+
+    async def reread(self, server: str, within: float = 5.0) -> None:
+        """Read the server again, and wait until that is done or has failed, at most so many seconds."""
+        before, deadline = self._current.get().registry.servers.get(server), self._clock.monotonic() + within
+        self.wake(server)
+        while self._clock.monotonic() < deadline:
+            if self._current.get().registry.servers.get(server) is not before:
+                return
+            await asyncio.sleep(0.02)
 
     def wake_all(self, *, decided: bool = True) -> None:
         """Read every server again: at once if an operator decided something, which no server can delay."""
@@ -203,6 +213,9 @@ class Watch:
             return offer.ttl, False
         if before.state != "ready":
             self._log.info("upstream_ready", server=entry.name, era=offer.era, tools=len(found.tools))
+            for method, detail in offer.left_out.items():
+                self._log.warning("upstream_list_left_out", server=entry.name, method=method, detail=detail)
+        found = catalog.steady(before.catalog, found)
         self._put(msgspec.structs.replace(before, catalog=found, state="ready", reason=""))
         return offer.ttl, drifted or (unseen and before.catalog is not None)
 

@@ -9,8 +9,18 @@ from airlock.model.snapshot import Snapshot
 
 ACTIONS = {
     "tools/call": "tool_call",
+    "resources/read": "resource_read",
+    "resources/subscribe": "subscribe",
+    "resources/unsubscribe": "subscribe",
+    "logging/setLevel": "session",
+    "prompts/get": "prompt_get",
+    "completion/complete": "completion",
     "tools/list": "tools_list",
+    "resources/list": "resources_list",
+    "resources/templates/list": "resources_list",
+    "prompts/list": "prompts_list",
     "server/discover": "discover",
+    "subscriptions/listen": "subscribe",
     "initialize": "initialize",
     "ping": "ping",
 }
@@ -28,7 +38,10 @@ LIMITS = frozenset({"rate_limited", "budget_exhausted"})
 ACTION_OF_REASON = {
     **dict.fromkeys(DIFFERENTIALS, "security_violation"),
     **dict.fromkeys(LIMITS, "rate_limit_hit"),
+    "request_state_invalid": "mrtr",
     "session_unknown": "session",
+    "unexpected_response": "session",
+    "event_unknown": "session",
     "session_terminated": "session",
     "session_hijack_attempt": "session",
     "scope_missing": "token_validate",

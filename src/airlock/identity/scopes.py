@@ -15,7 +15,7 @@ SUPPORTED = (LIST, CALL)
 """What clients are told to ask for."""
 
 _FREE = frozenset(("initialize", "ping", "server/discover", "logging/setLevel"))
-"""Any accepted token may shake hands."""
+"""Any accepted token may shake hands. What has no method answers a request that was allowed."""
 
 
 def needed_scopes(method: str, server: str = "") -> tuple[str, ...]:
@@ -23,9 +23,9 @@ def needed_scopes(method: str, server: str = "") -> tuple[str, ...]:
 
     An unknown method needs what a call needs.
     """
-    if method in _FREE or method.startswith("notifications/"):
+    if method in _FREE or not method or method.startswith("notifications/"):
         return ()
-    if method.endswith("/list"):
+    if method.endswith("/list") or method == "subscriptions/listen":
         return (LIST,)
     return (f"{CALL}.{server}",) if server else (CALL,)
 

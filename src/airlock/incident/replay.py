@@ -22,7 +22,7 @@ from airlock.model.deltas import delta
 from airlock.model.lease import Action, Lease, Selector
 from airlock.model.principal import Principal
 from airlock.model.proposal import Prediction
-from airlock.model.server import Sensitivity, Tool
+from airlock.model.server import Item, Sensitivity
 
 SAMPLE = 20
 """Ids of rows that a prediction names."""
@@ -188,8 +188,8 @@ def _who(call: Past) -> Principal:
     )
 
 
-def _what(call: Past) -> Tool:
-    return Tool(
+def _what(call: Past) -> Item:
+    return Item(
         server=call.server, name=call.tool, alias="", definition={}, digest=call.digest,
         sensitivity=_SENSITIVE.get(call.sensitivity, "low"), read_only=False,
     )  # fmt: skip

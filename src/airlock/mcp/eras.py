@@ -17,6 +17,7 @@ from airlock.mcp.headers import Headers, ParamHeaders, decode_value, render, val
 from airlock.mcp.jsonrpc import ClientResponse, Id, Message, Notification, Request
 from airlock.mcp.methods import (
     INVALID_PARAMS,
+    LOG_LEVELS,
     MODERN_METHODS,
     NAMED_BY,
     ONE_SHOT_METHODS,
@@ -40,9 +41,6 @@ VERSION_KEY = "io.modelcontextprotocol/protocolVersion"
 CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 CLIENT_INFO_KEY = "io.modelcontextprotocol/clientInfo"
 LOG_LEVEL_KEY = "io.modelcontextprotocol/logLevel"
-LOG_LEVELS = frozenset(
-    {"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}
-)  # RFC 5424
 
 _DECIMAL = re.compile(r"(-?[0-9]{1,400})(?:\.0+)?")
 

@@ -214,6 +214,16 @@ def render_param_headers(declared: ParamHeaders, arguments: dict[str, Any]) -> t
     return tuple((f"Mcp-Param-{token}", encode_value(text)) for token, text in rendered if text is not None)
 
 
+def undeclared(declared: ParamHeaders, headers: Headers) -> tuple[tuple[str, str], ...]:
+    """The `Mcp-Param-*` fields of a request that its tool does not declare, as they can be sent on (E-10)."""
+    known = {token.lower() for _, token in declared}
+    return tuple(
+        (f"Mcp-Param-{token}", value)
+        for token, value in headers.params.items()
+        if token not in known and _TOKEN.fullmatch(token) and _PRINTABLE.fullmatch(value)
+    )
+
+
 def value_at(arguments: dict[str, Any], path: tuple[str, ...]) -> Any:
     """The value at a property path, None where there is none."""
     value: Any = arguments

@@ -65,6 +65,15 @@ class ClientResponse(msgspec.Struct, frozen=True):
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
 
+    @property
+    def method(self) -> str:
+        """None: it is told apart by that."""
+        return ""
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {}
+
 
 Message = Request | Notification | ClientResponse
 

@@ -42,6 +42,8 @@ HEADER_MISMATCH = -32020
 CAPABILITY_MISSING = -32021
 UNSUPPORTED_VERSION = -32022
 URL_ELICITATION = -32042
+METHOD_NOT_FOUND = -32601
+_STATUS = {CAPABILITY_MISSING: 400, METHOD_NOT_FOUND: 404}
 SERVER_RANGE = range(-32019, -31999)
 PROTOCOL_RANGE = range(-32099, -32022)
 """Codes left to implementations, and codes that the protocol reserves and has not defined."""
@@ -63,11 +65,13 @@ def to_modern(
     server_info: dict[str, Any],
     cacheable: bool,
     ttl_ms: int = LIST_TTL_MS,
+    untold_ms: int = LIST_TTL_MS,
 ) -> dict[str, Any]:
     """The result as a modern client expects it.
 
     A missing `resultType` is added, which repairs legacy and sloppy modern servers alike. Cacheable results
-    may be kept as long as the server and `ttl_ms` both allow, and by nobody but this client.
+    may be kept as long as the server (`untold_ms`, where it says nothing) and `ttl_ms` both allow, and by
+    nobody but this client.
     """
     if result.get("resultType", "complete") not in RESULT_TYPES:
         raise UpstreamFault.protocol("resultType is unknown")
@@ -75,7 +79,7 @@ def to_modern(
     shaped["_meta"] = {**_meta(result), SERVER_INFO_KEY: server_info}
     if cacheable:
         said = result.get("ttlMs")
-        shaped["ttlMs"] = min(said, ttl_ms) if type(said) is int and said >= 0 else ttl_ms
+        shaped["ttlMs"] = min(said if type(said) is int and said >= 0 else untold_ms, ttl_ms)
         shaped["cacheScope"] = "private"
     return shaped
 
@@ -91,9 +95,11 @@ def to_legacy(result: dict[str, Any], version: str) -> dict[str, Any]:
         }
         if not shaped["_meta"]:
             del shaped["_meta"]
-    content = shaped.get("content")
+    content, messages = shaped.get("content"), shaped.get("messages")
     if is_array(content):
         shaped["content"] = [_known_block(block, version) for block in content]
+    if is_array(messages):
+        shaped["messages"] = [_known_message(message, version) for message in messages]
     if "structuredContent" in shaped and not is_object(shaped["structuredContent"]):
         _structured_to_text(shaped)
     return shaped
@@ -112,6 +118,12 @@ def _meta(result: dict[str, Any]) -> dict[str, Any]:
     if not is_object(meta):
         raise UpstreamFault.protocol("`_meta` of a result is not an object")
     return meta
+
+
+def _known_message(message: Any, version: str) -> Any:
+    if not is_object(message):
+        raise UpstreamFault.protocol("a message of a prompt is not an object")
+    return {**message, "content": _known_block(message.get("content"), version)}
 
 
 def _known_block(block: Any, version: str) -> Any:
@@ -171,6 +183,11 @@ def map_error(
     if _untellable(code, client_modern=client_modern, upstream_modern=upstream_modern):
         return _error(INTERNAL_ERROR, message, {"upstreamCode": code})
     return _error(code, message, data)
+
+
+def error_status(code: int, *, client_modern: bool) -> int:
+    """The HTTP status of an error as `map_error` gives it: legacy clients read all of them with 200."""
+    return _STATUS.get(code, 200) if client_modern else 200
 
 
 def _untellable(code: int, *, client_modern: bool, upstream_modern: bool) -> bool:

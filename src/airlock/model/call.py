@@ -9,17 +9,39 @@ Each holds the one before it; nothing is copied and nothing is changed.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
 from airlock.mcp.headers import Headers
-from airlock.mcp.jsonrpc import Id, Notification, Request
+from airlock.mcp.jsonrpc import Id, Message, Request
 from airlock.model.decision import Decision
 from airlock.model.principal import Principal
-from airlock.model.server import RegisteredServer, Tool
+from airlock.model.server import Item, RegisteredServer
 from airlock.model.snapshot import Snapshot
 from airlock.model.upstream import UpstreamRequest
+
+
+class ClientStream(Protocol):
+    """The open answer of a legacy client in its session. What is said is kept for who went away, within
+    bounds."""
+
+    @property
+    def hears(self) -> bool:
+        """The client is there, and takes more than the answer."""
+        ...
+
+    def enter(self, session: str, version: str) -> None:
+        """The session is open, and it is this client's own."""
+        ...
+
+    def belongs(self, call: Redacted) -> None:
+        """The call that is sent, and whose answer this is."""
+        ...
+
+    def notify(self, method: str, params: dict[str, Any]) -> None: ...
+
+    def request(self, id: str, method: str, params: dict[str, Any]) -> None: ...
 
 
 class Inbound(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +59,8 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     source_port: int
     received: float
     """Monotonic seconds."""
+    stream: ClientStream | None = None
+    """None for whoever is in no session."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +70,8 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     modern: bool
     capabilities: dict[str, Any]
     info: dict[str, Any] | None = None
+    log_level: str = ""
+    """The least level of the log messages that it wants of this request; empty: none."""
     session: str = ""
     """Session id (the random part of the sealed one), empty without a session."""
 
@@ -64,7 +90,7 @@ class Identified(msgspec.Struct, frozen=True, kw_only=True):
 
     caller: Authenticated
     client: Client
-    message: Request | Notification
+    message: Message
 
     @property
     def id(self) -> Id | None:
@@ -73,18 +99,40 @@ class Identified(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Routed(msgspec.Struct, frozen=True, kw_only=True):
-    """2 resolved to a canonical tool; the arguments fit its pinned schema."""
+    """2 resolved to what a server offers, by its canonical name."""
 
     identified: Identified
     server: RegisteredServer
-    tool: Tool
+    item: Item
     arguments: dict[str, Any]
+    """Of a tool or a prompt; `uri` of a resource; `argument` and `context` of a completion."""
+    uri: str = ""
+    """The server's own URI that is read, or whose template is completed; empty for tools and prompts."""
+
+
+class Round(msgspec.Struct, frozen=True, kw_only=True):
+    """What a request says that goes on with a call: a server had answered that call with a question."""
+
+    number: int
+    """Rounds that the call has had."""
+    responses: dict[str, Any]
+    """The client's answers, by the server's keys."""
+    inner: str | None = None
+    """The server's own state, as it gave it."""
+    park: str = ""
+    """The call that waits for the answers; empty where nothing waits."""
+    nonce: str = ""
+    """Of a state that counts once."""
+    digest: str = ""
+    """SHA-256 of the state as it came, hex."""
 
 
 class Admitted(msgspec.Struct, frozen=True, kw_only=True):
     """3 not contained, not quarantined, definition approved, within limits."""
 
     routed: Routed
+    round: Round | None = None
+    """None for a call that begins."""
     would_deny: str = ""
     """What enforcing would have said of the definition, where the call is only observed."""
 
@@ -144,6 +192,8 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     is_error: bool = False
     """The tool itself reported an error; for the record, not for the transport."""
     upstream_bytes: int = 0
+    asks: bool = False
+    """It is a question of the server, after which the client calls again."""
     contained: bool = False
     """The caller or the tool is contained: what still waits to be sent before it is not."""
 

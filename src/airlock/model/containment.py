@@ -22,7 +22,7 @@ from airlock.model.scoped import Scoped, Valued, ends, tighten
 
 if TYPE_CHECKING:
     from airlock.model.principal import Principal
-    from airlock.model.server import Tool
+    from airlock.model.server import Item
 
 RateKind = Literal["per_token", "per_ip", "per_tenant"]
 
@@ -123,7 +123,7 @@ class Index:
         """What took this server out of service."""
         return _now(self.servers, name, now)
 
-    def tool(self, tool: Tool, now: float) -> Lease | None:
+    def tool(self, tool: Item, now: float) -> Lease | None:
         """What holds this tool in quarantine, in any definition or in this one."""
         if not self.tools:
             return None
@@ -131,7 +131,7 @@ class Index:
         whatever = _now(self.tools, (server, name, ANY), now)
         return whatever or _now(self.tools, (server, name, tool.digest), now)
 
-    def over(self, setting: str, principal: Principal, tool: Tool, now: float) -> Iterator[tuple[Any, Lease]]:
+    def over(self, setting: str, principal: Principal, tool: Item, now: float) -> Iterator[tuple[Any, Lease]]:
         """What leases set for the calls of this tool by a caller, or by who acts for it now."""
         held = self.scoped.get(setting)
         if held is None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from airlock.model.server import Tool
+from airlock.model.server import Item
 
 FAIL_OPEN = "fail_open"
 """The reason of a call that a grant let through, as its rows have it."""
@@ -52,7 +52,7 @@ class Grants(msgspec.Struct, frozen=True, kw_only=True):
     held: tuple[Grant, ...] = ()
     epoch: int = 0
 
-    def covers(self, tool: Tool, now: float) -> Grant | None:
+    def covers(self, tool: Item, now: float) -> Grant | None:
         """The grant by which a call to this tool may pass while policy answers nothing; None: none."""
         if not self.held or not tool.read_only or tool.pin != "pinned":
             return None

@@ -1,25 +1,31 @@
-"""MCP servers behind the gateway and their tools, as approved by an operator."""
+"""MCP servers behind the gateway and what they offer, as approved by an operator."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import msgspec
 
 from airlock.core.config import ServerEntry
+from airlock.mcp import names
+from airlock.mcp.names import Kind
 
 Sensitivity = Literal["low", "medium", "high", "critical"]
 PinState = Literal["pinned", "changed"]
 
 
-class Tool(msgspec.Struct, frozen=True, kw_only=True):
-    """One tool of one server: canonical identity is (server, name, digest)."""
+class Item(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that a server offers: canonical identity is (server, name, digest)."""
 
     server: str
     name: str
-    """The server's own name for it; what is forwarded and recorded."""
+    """By which policy, pins, leases and records know it: a tool's own name, `prompt:NAME`, `resource:URI` or
+    `template:URI_TEMPLATE` (`airlock.mcp.names`)."""
+    kind: Kind = "tool"
     alias: str
-    """Its name on `/mcp`: `server__name`, shortened where MCP clients would refuse it."""
+    """Its name or URI on `/mcp`: `server__name`, shortened where MCP clients would refuse it, or
+    `mcp+server:uri`."""
     definition: dict[str, Any]
     """As the server sent it, structurally unchanged."""
     digest: str
@@ -35,15 +41,35 @@ class Tool(msgspec.Struct, frozen=True, kw_only=True):
     param_headers: tuple[tuple[tuple[str, ...], str], ...] = ()
     """(property path, header token) of each `x-mcp-header` annotation."""
     defect: str = ""
-    """Why this tool may not be listed or called (schema out of bounds, bad header annotation)."""
+    """Why it may not be listed or called (schema out of bounds, bad header annotation)."""
+    matches: Callable[[str], bool] | None = None
+    """Of a template: which URIs it stands for."""
+
+    @property
+    def scope(self) -> dict[str, str]:
+        """The scope object of a refusal that concerns it (MCP refusals)."""
+        kind = "resource" if self.kind == "template" else self.kind
+        return {"kind": kind, "server": self.server, "name": self.name}
+
+    @property
+    def own(self) -> str:
+        """The server's own name or URI for it: what is forwarded."""
+        return names.own(self.name)
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     """What one server offers, as last read in full."""
 
-    tools: dict[str, Tool]
+    tools: dict[str, Item]
     """By the server's own name."""
-    by_alias: dict[str, Tool]
+    by_alias: dict[str, Item]
+    """The same tools by their name on `/mcp`."""
+    prompts: dict[str, Item] = msgspec.field(default_factory=dict[str, Item])
+    prompts_by_alias: dict[str, Item] = msgspec.field(default_factory=dict[str, Item])
+    resources: dict[str, Item] = msgspec.field(default_factory=dict[str, Item])
+    """By the server's own URI."""
+    templates: dict[str, Item] = msgspec.field(default_factory=dict[str, Item])
+    """By the server's own template."""
     era: str
     """Protocol version negotiated with the server."""
     server_info: dict[str, Any]

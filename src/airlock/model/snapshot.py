@@ -15,7 +15,7 @@ from airlock.model.grant import Grants
 from airlock.model.server import Registry
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 
 class Revocations(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +51,8 @@ class Current:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
+        self.told: list[Callable[[], None]] = []
+        """Called after every swap, with the new snapshot in place."""
 
     def get(self) -> Snapshot:
         return self._snapshot
@@ -58,4 +60,6 @@ class Current:
     def swap(self, **parts: object) -> Snapshot:
         """Replace the named parts, keep the others."""
         self._snapshot = msgspec.structs.replace(self._snapshot, **parts)
+        for tell in self.told:
+            tell()
         return self._snapshot

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airlock.model.principal import Principal
-    from airlock.model.server import Tool
+    from airlock.model.server import Item
 
 WEEKDAYS: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] = (
     "mon",
@@ -33,20 +33,20 @@ WEEKDAYS: tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...] =
 _encode = msgspec.json.Encoder().encode
 
 
-def tool_target(tool: Tool) -> TargetInput:
-    """The target of a tool. It changes only with the registry: build it once per tool, not per call."""
+def target_of(item: Item, uri: str = "") -> TargetInput:
+    """The target of a question about what a server offers; `uri` is what is read, or the template itself."""
     return TargetInput(
-        kind="tool",
-        server=tool.server,
-        name=tool.name,
-        uri="",
-        tenant=tool.tenant,
-        sensitivity=tool.sensitivity,
-        read_only=tool.read_only,
-        definition_digest=tool.digest,
-        approved=tool.pin == "pinned",
-        tags=tool.tags,
-        owner=tool.owner,
+        kind=item.kind,
+        server=item.server,
+        name=item.name,
+        uri=uri,
+        tenant=item.tenant,
+        sensitivity=item.sensitivity,
+        read_only=item.read_only,
+        definition_digest=item.digest,
+        approved=item.pin == "pinned",
+        tags=item.tags,
+        owner=item.owner,
     )
 
 

@@ -15,6 +15,7 @@ from airlock.core.errors import Effect
 
 if TYPE_CHECKING:
     from airlock.core.errors import UpstreamFault
+    from airlock.upstream.dialogue import Peer
     from airlock.upstream.pipes import Message
 
 
@@ -24,6 +25,13 @@ class Sink(Protocol):
     def answered(self, line: bytes) -> None: ...
     def failed(self, fault: UpstreamFault) -> None: ...
     def notified(self, line: bytes) -> None: ...
+
+
+class Waiter(Protocol):
+    """Somebody who asked what the server said of itself. Exactly one of the two is called."""
+
+    def described(self, peer: Peer) -> None: ...
+    def undescribed(self, fault: UpstreamFault) -> None: ...
 
 
 class Call:
@@ -83,7 +91,16 @@ class Progress(msgspec.Struct):
     params: _Token
 
 
+class _Uri(msgspec.Struct):
+    uri: str
+
+
+class Updated(msgspec.Struct):
+    params: _Uri
+
+
 peek = msgspec.json.Decoder(Peek)
+updated = msgspec.json.Decoder(Updated)
 progress = msgspec.json.Decoder(Progress)
 _encode = msgspec.json.Encoder().encode
 

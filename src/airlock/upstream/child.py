@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airlock.core.errors import UpstreamFault
-from airlock.upstream.calls import claimed_id, notification_line, peek, progress, reply_line, request_line
+from airlock.upstream.calls import (
+    claimed_id,
+    notification_line,
+    peek,
+    progress,
+    reply_line,
+    request_line,
+    updated,
+)
 from airlock.upstream.dialogue import enveloped
 from airlock.upstream.pipes import READ_SIZE, Blocked, Complaints, Lines, LineTooLong, Message, Outbox
 
@@ -33,6 +41,10 @@ STDERR_PER_SECOND = 256 * 1024
 """Bytes read from standard error; a server that complains more has to wait."""
 
 
+LIST_CHANGED = frozenset(f"notifications/{kind}/list_changed" for kind in ("tools", "prompts", "resources"))
+UPDATED = "notifications/resources/updated"
+
+
 class Child:
     """The wire to one process, on one loop. `over` resolves with the reason why it is of no use any more."""
 
@@ -46,12 +58,14 @@ class Child:
         counters: Counters,
         complain: Callable[[str], None],
         list_changed: Callable[[], None],
+        updated: Callable[[str], None],
         patience: float,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._clock = clock
         self._counters = counters
         self._list_changed = list_changed
+        self._updated = updated
         self._stdout = stdout
         self._stderr = stderr
         self._lines = Lines()
@@ -190,8 +204,10 @@ class Child:
         """A request or a notification of the server."""
         if method == "notifications/progress":
             self._progressed(line)
-        elif method == "notifications/tools/list_changed":
+        elif method in LIST_CHANGED:
             self._list_changed()
+        elif method == UPDATED:
+            self._resource_updated(line)
         elif number is msgspec.UNSET:
             self._counters.notifications += 1
         elif method == "ping":
@@ -200,6 +216,12 @@ class Child:
             self._counters.requests += 1
             error = {"code": -32601, "message": "not offered to servers that several callers share"}
             self._push(reply_line(number, error=error))
+
+    def _resource_updated(self, line: bytes) -> None:
+        try:
+            self._updated(updated.decode(line).params.uri)
+        except msgspec.DecodeError:
+            self._counters.notifications += 1
 
     def _progressed(self, line: bytes) -> None:
         try:

@@ -129,6 +129,11 @@ class Connection(asyncio.Protocol):
             return False
         return False  # the server closed, or says something that nobody asked for
 
+    def bear(self, silence: float) -> None:
+        """From here on, so many seconds of silence are no fault."""
+        self._idle = silence
+        self._due = min(self._clock.monotonic() + silence, self._deadline)
+
     def drain(self) -> None:
         """The rest of the answer is of no interest: give the server a moment to end it."""
         now = self._clock.monotonic()

@@ -1,6 +1,6 @@
 """What is said to an MCP server in either era, apart from how bytes travel: both transports use it.
 
-Pure, except `read_tools`, which asks through a function that it is handed. The envelope of the modern era
+Pure, except `read_list`, which asks through a function that it is handed. The envelope of the modern era
 (2026-07-28) carries the caller's capabilities, never the gateway's. Whatever a server says that is not
 MCP raises `UpstreamFault.protocol`; a JSON-RPC error is an answer like any other.
 """
@@ -64,6 +64,18 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
         return self.version == MODERN
 
 
+def changes(peer: Peer) -> bool:
+    """Whether a server says that it tells of changes of its lists."""
+    said = peer.capabilities or {}
+    kinds = ("tools", "prompts", "resources")
+    return any(_object(said.get(kind)).get("listChanged") is True for kind in kinds)
+
+
+def updates(peer: Peer) -> bool:
+    """Whether a server says that it tells of changes of its resources."""
+    return _object((peer.capabilities or {}).get("resources")).get("subscribe") is True
+
+
 def enveloped(params: dict[str, Any], capabilities: dict[str, Any]) -> dict[str, Any]:
     """`params` with the modern per-request envelope; what the envelope says wins over what was there."""
     return {
@@ -123,7 +135,9 @@ def judge(answer: UpstreamAnswer) -> Peer | None:
     if answer.error is not None:
         return _judge_error(answer.error)
     found = cast("dict[str, Any]", answer.result)
-    versions = found.get("supportedVersions")
+    if "supportedVersions" not in found:
+        return None  # a server that answers anything to any method
+    versions = found["supportedVersions"]
     if not is_array(versions) or not is_object(found.get("capabilities")):
         raise UpstreamFault.protocol("the answer to server/discover is no DiscoverResult")
     if MODERN not in versions:
@@ -168,59 +182,109 @@ def introduced(answer: UpstreamAnswer) -> Peer:
     )
 
 
+class Listing(msgspec.Struct, frozen=True):
+    """One list of a server: its method, the member of a page that holds it, and the key of an item."""
+
+    method: str
+    member: str
+    key: str
+    capability: str
+
+
+TOOLS = Listing("tools/list", "tools", "name", "tools")
+OTHERS = {
+    "prompts": Listing("prompts/list", "prompts", "name", "prompts"),
+    "resources": Listing("resources/list", "resources", "uri", "resources"),
+    "templates": Listing("resources/templates/list", "resourceTemplates", "uriTemplate", "resources"),
+}
+METHOD_NOT_FOUND = -32601
+
+
 async def describe(peer: Peer, ask: Ask) -> Offer:
-    """Everything that the server offers: its introduction and all pages of its tools."""
-    tools, ttl = await read_tools(peer, ask)
+    """Everything that the server offers: its introduction and all pages of its lists.
+
+    Without its tools a server has no catalog. Another list that cannot be read is left out, and said: many
+    servers name a capability and serve only part of it.
+    """
+    tools, ttl = await read_list(peer, ask, TOOLS)
+    lifetimes = [ttl]
+    others: dict[str, tuple[dict[str, Any], ...]] = {}
+    left_out: dict[str, str] = {}
+    for name, listing in OTHERS.items():
+        try:
+            items, ttl = await read_list(peer, ask, listing)
+        except Unlisted as fault:
+            if fault.said != METHOD_NOT_FOUND:
+                left_out[listing.method] = fault.detail
+            continue
+        others[name] = tuple(items)
+        lifetimes.append(ttl)
     return Offer(
         era=peer.version,
         server_info=peer.server_info,
         capabilities=peer.capabilities or {},
         instructions=peer.instructions,
         tools=tuple(tools),
-        ttl=ttl,
+        left_out=left_out,
+        ttl=min(lifetimes),
+        **others,
     )
 
 
-async def read_tools(peer: Peer, ask: Ask) -> tuple[list[dict[str, Any]], float]:
-    """All pages of `tools/list` and the seconds that they may be kept.
+class Unlisted(UpstreamFault):
+    """A list that the server answered with an error, or with something that is none."""
 
-    Raises `UpstreamFault` for an error, a page that is no list of named tools, a name that comes twice, or
-    more than the bounds allow: half a catalog is not a catalog.
+    said = 0
+    """The code of its error."""
+
+
+async def read_list(peer: Peer, ask: Ask, listing: Listing) -> tuple[list[dict[str, Any]], float]:
+    """All pages of one list and the seconds that they may be kept.
+
+    Raises `Unlisted` for an error, a page that is no list of named items, a name that comes twice, or more
+    than the bounds allow: half a list is not a list.
     """
-    tools: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = {}
     lifetimes: list[float] = []
-    if peer.capabilities is not None and "tools" not in peer.capabilities:
+    if peer.capabilities is not None and listing.capability not in peer.capabilities:
         return [], TTL_LEGACY
     params: dict[str, Any] = {}
     for _ in range(PAGES):
-        page = await _page(ask, params)
-        for tool in page["tools"]:
-            _collect(tools, tool)
+        page = await _page(ask, params, listing)
+        for item in page[listing.member]:
+            _collect(found, item, listing)
         if peer.modern and type(page.get("ttlMs")) in {int, float}:
             lifetimes.append(min(max(page["ttlMs"] / 1000, TTL_LEAST), TTL_MOST))
         if not isinstance(page.get("nextCursor"), str):
-            return list(tools.values()), min(lifetimes, default=TTL_LEGACY)
+            return list(found.values()), min(lifetimes, default=TTL_LEGACY)
         params = {"cursor": page["nextCursor"]}
-    raise UpstreamFault.protocol(f"more than {PAGES} pages of tools")
+    raise _unlisted(f"more than {PAGES} pages of {listing.method}")
 
 
-async def _page(ask: Ask, params: dict[str, Any]) -> dict[str, Any]:
-    answer = await ask("tools/list", params)
+async def _page(ask: Ask, params: dict[str, Any], listing: Listing) -> dict[str, Any]:
+    answer = await ask(listing.method, params)
     if answer.error is not None:
-        raise UpstreamFault.protocol(f"tools/list was answered with error {answer.error['code']}")
+        code = answer.error["code"]
+        raise _unlisted(f"{listing.method} was answered with error {code}", code)
     page = cast("dict[str, Any]", answer.result)
-    if not isinstance(page.get("tools"), list):
-        raise UpstreamFault.protocol("a page of tools/list has no tools")
+    if not isinstance(page.get(listing.member), list):
+        raise _unlisted(f"a page of {listing.method} has no {listing.member}")
     return page
 
 
-def _collect(tools: dict[str, dict[str, Any]], tool: object) -> None:
-    name = tool.get("name") if is_object(tool) else None
+def _collect(found: dict[str, dict[str, Any]], item: object, listing: Listing) -> None:
+    name = item.get(listing.key) if is_object(item) else None
     if not isinstance(name, str) or not name:
-        raise UpstreamFault.protocol("tools/list has an item without a name")
-    if name in tools or len(tools) == ITEMS:
-        raise UpstreamFault.protocol(f"tools/list names a tool twice or more than {ITEMS} tools")
-    tools[name] = cast("dict[str, Any]", tool)
+        raise _unlisted(f"{listing.method} has an item without {listing.key}")
+    if name in found or len(found) == ITEMS:
+        raise _unlisted(f"{listing.method} has an item twice or more than {ITEMS} of them")
+    found[name] = cast("dict[str, Any]", item)
+
+
+def _unlisted(detail: str, said: int = 0) -> Unlisted:
+    fault = Unlisted.protocol(detail)
+    fault.said = said
+    return fault
 
 
 def _object(value: object) -> dict[str, Any]:

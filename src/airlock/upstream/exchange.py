@@ -67,6 +67,22 @@ class Exchange:
         self._fault: UpstreamFault | None = None
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def last_id(self) -> bytes:
+        """The id of the last event of a stream, with which it can be asked for again; empty without."""
+        return b"" if self._parser is None else self._parser.last_id
+
+    @property
+    def retry(self) -> float:
+        """Seconds after which the server wants a stream to be asked for again; 0 where it does not say."""
+        announced = None if self._parser is None else self._parser.retry
+        return 0.0 if announced is None else announced / 1000
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the answer was a stream that ended, and that can be asked for again."""
+        return (self._ended or self._fault is not None) and bool(self.last_id)
+
     async def next(self) -> bytes | None:
         """The next message, or None after the last. Raises the `UpstreamFault` that cut the answer off."""
         self._taken += 1
@@ -80,6 +96,10 @@ class Exchange:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
         return self._inbox.popleft()
+
+    def wait_for(self, seconds: float) -> None:
+        """From here on the answer may be silent for so long."""
+        self._connection.bear(seconds)
 
     def leave(self) -> int:
         """Take nothing more. A stream may still end by itself; returns how many messages were left over."""

@@ -54,6 +54,13 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="can
     n: int
 
 
+class Watch(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="watch"):
+    """The worker wants to hear of changes of these resources of a server, and of no others."""
+
+    server: str
+    uris: tuple[str, ...]
+
+
 class Answer(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="answer"):
     """The server answered; the body is its line, under an id of the runner."""
 
@@ -91,13 +98,15 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="even
     """Something about a server that nobody asked for."""
 
     server: str
-    event: Literal["list_changed", "state"]
+    event: Literal["list_changed", "state", "updated"]
     state: str = ""
     """`starting ready waiting failed refused stopped`."""
     reason: str = ""
+    uri: str = ""
+    """The resource that was updated."""
 
 
-ToRunner = Request | Describe | Cancel
+ToRunner = Request | Describe | Cancel | Watch
 FromRunner = Answer | Described | Notified | Failed | Event
 
 _encoder = msgspec.json.Encoder()

@@ -15,17 +15,19 @@ import asyncio
 import contextlib
 import itertools
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from airlock.core import certificates
 from airlock.core.errors import ConfigError, Effect, UpstreamFault
-from airlock.model.upstream import Notify, Offer, UpstreamAnswer, UpstreamRequest
+from airlock.model.upstream import Ask, Notify, Offer, UpstreamAnswer, UpstreamRequest
 from airlock.upstream import dialogue, guard
 from airlock.upstream.breaker import Gate
-from airlock.upstream.legacy import Legacy
+from airlock.upstream.legacy import CHANGED, SUBSCRIBE, UPDATED, Legacy, Told, unheard
+from airlock.upstream.listening import Listening, Watched
 from airlock.upstream.modern import Modern
 from airlock.upstream.pool import Pool, Resolve, resolve
-from airlock.upstream.wire import CANCEL, Wire
+from airlock.upstream.wire import CANCEL, STANDING, Wire
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -55,9 +57,11 @@ class HttpUpstream:
         credential: Credential | None,
         clock: Clock,
         logger: FilteringBoundLogger,
+        told: Told = unheard,
         resolve: Resolve = resolve,
     ) -> None:
         """Raises `ConfigError` where a file of `entry.tls` is not fit."""
+        self._told = told
         endpoint = guard.endpoint(entry.url or "")
         origin = endpoint.origin
         self._pinned = entry.era
@@ -80,7 +84,9 @@ class HttpUpstream:
         )
         ids = itertools.count(1)
         self._modern = Modern(wire=self._wire, ids=ids)
-        self._legacy = Legacy(wire=self._wire, ids=ids, clock=clock, logger=self._log)
+        self._legacy = Legacy(wire=self._wire, ids=ids, clock=clock, logger=self._log, told=told)
+        self._watched, self._tells_updates = Watched(), False
+        self._listening = Listening(ask=self._listen, notify=partial(told, ""), logger=self._log)
         self._speaker: Modern | Legacy | None = None
         self._spoke: Modern | Legacy | None = None
         self._known_until = 0.0
@@ -101,12 +107,44 @@ class HttpUpstream:
         deadline = self._clock.monotonic() + DESCRIBE
         return await self._admitted(deadline, self._describe, deadline)
 
-    async def request(self, request: UpstreamRequest, *, notify: Notify | None = None) -> UpstreamAnswer:
+    async def request(
+        self, request: UpstreamRequest, *, notify: Notify | None = None, ask: Ask | None = None
+    ) -> UpstreamAnswer:
         """Send one request; JSON-RPC errors are answers. Raises `UpstreamFault`.
 
         Cancelling the task closes the request's stream, and tells a legacy server so.
         """
-        return await self._admitted(request.deadline, self._request, request, notify)
+        return await self._admitted(request.deadline, self._request, request, notify, ask)
+
+    def watch(self, uris: frozenset[str]) -> bool:
+        """Hear when one of these resources changes, instead of those named before. False for a server
+        that does not tell."""
+        if not self._tells_updates:
+            return False
+        if self._speaker is self._legacy:
+            self._legacy.watch(uris)
+            return True
+        self._watched.drop("")
+        for uri in uris:
+            self._watched.add("", uri)
+        self._listening.want(uris=self._watched.uris)
+        return True
+
+    async def tell_session(self, session: str, method: str) -> None:
+        """A notification to what the server holds for a session of a legacy client."""
+        await self._legacy.tell_session(session, method)
+
+    async def unsubscribe(self, session: str, uri: str) -> None:
+        """Nobody in a session of a legacy client wants to hear of this resource any more."""
+        self._watched.drop(session, uri)
+        self._listening.want(uris=self._watched.uris)
+        await self._legacy.unsubscribe(session, uri)
+
+    async def end_session(self, session: str) -> None:
+        """End what the server holds for a session of a legacy client."""
+        self._watched.drop(session)
+        self._listening.want(uris=self._watched.uris)
+        await self._legacy.end_session(session)
 
     async def sweep(self) -> None:
         """End what is idle for too long. To be called every few seconds."""
@@ -115,6 +153,7 @@ class HttpUpstream:
 
     async def close(self) -> None:
         """End all sessions and close all connections; requests that run fail as unavailable."""
+        self._listening.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(CANCEL):
                 await self._legacy.end(everything=True)
@@ -137,16 +176,30 @@ class HttpUpstream:
             self._gate.leave(permit, failed=failed)
         return result
 
-    async def _request(self, request: UpstreamRequest, notify: Notify | None) -> UpstreamAnswer:
+    async def _request(
+        self, request: UpstreamRequest, notify: Notify | None, ask: Ask | None
+    ) -> UpstreamAnswer:
         for _ in range(2):
             speaker = self._speaker
             if speaker is None or self._clock.monotonic() >= self._known_until:
                 speaker = await self._detected(request.deadline)
-            answer = self._heard(await speaker.ask(request, notify))
+            if request.method == SUBSCRIBE and speaker is self._modern:
+                return self._subscribed(request)
+            answer = self._heard(await speaker.ask(request, notify, ask))
             if answer.error is None or answer.error["code"] != dialogue.VERSION_UNSUPPORTED:
                 return answer
             self._speaker = None
         raise UpstreamFault.protocol("it refuses the version that it just named", effect=Effect.NONE)
+
+    def _subscribed(self, request: UpstreamRequest) -> UpstreamAnswer:
+        """A session of a legacy client wants to hear of a resource: a modern server is asked on the stream of
+        its changes."""
+        if not self._tells_updates:
+            error = {"code": -32601, "message": "The server does not tell of changes of resources."}
+            return UpstreamAnswer(error=error, size=0, era=dialogue.MODERN)
+        self._watched.add(request.session, request.params["uri"])
+        self._listening.want(uris=self._watched.uris)
+        return UpstreamAnswer(result={}, size=0, era=dialogue.MODERN)
 
     async def _describe(self, deadline: float) -> Offer:
         if self._speaker is not self._legacy or self._clock.monotonic() >= self._known_until:
@@ -159,13 +212,29 @@ class HttpUpstream:
             request = UpstreamRequest(method=method, params=params, deadline=deadline)
             return self._heard(await speaker.ask(request, None))
 
+        self._listening.want(lists=peer is not None and dialogue.changes(peer))
+        self._tells_updates = peer is not None and dialogue.updates(peer)
         if peer is not None:
             return await dialogue.describe(peer, ask)
         self._legacy.forget_introduction()
         peer = await self._legacy.introduce(deadline)
+        self._tells_updates = dialogue.updates(peer)
         offer = await dialogue.describe(peer, ask)
         again = await self._legacy.introduce(deadline)
         return offer if again == peer else await dialogue.describe(again, ask)
+
+    async def _listen(self, params: dict[str, Any]) -> UpstreamAnswer:
+        deadline = self._clock.monotonic() + STANDING
+        return (await self._modern.listen(params, self._said, deadline)).taken()
+
+    def _said(self, method: str, params: dict[str, Any]) -> None:
+        """What a server says on the stream of its changes; that it began says nothing."""
+        said = {key: value for key, value in params.items() if key != "_meta"}
+        if method in CHANGED:
+            self._told("", method, said)
+        elif method == UPDATED:
+            for session in self._watched.sessions(params.get("uri")):
+                self._told(session, method, said)
 
     def _heard(self, reply: Reply) -> UpstreamAnswer:
         if reply.status == 404 and reply.answer is None:

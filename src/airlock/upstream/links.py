@@ -26,6 +26,7 @@ from airlock.upstream.frames import (
     Notified,
     Request,
     TurnedAway,
+    Watch,
     encode,
     failure,
     peer_uid,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     from airlock.core.errors import UpstreamFault
     from airlock.upstream.dialogue import Peer
+    from airlock.upstream.frames import ToRunner
     from airlock.upstream.servers import Server
 
 LOSSY_BUFFER = 1024 * 1024
@@ -109,6 +111,8 @@ class Link(asyncio.Protocol):
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._running: dict[int, _Called | _Asked] = {}
+        self.watched: dict[str, frozenset[str]] = {}
+        """By server, the resources of which this worker wants to hear."""
         self._out: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -128,6 +132,8 @@ class Link(asyncio.Protocol):
         running, self._running = self._running, {}
         for asked in running.values():
             asked.drop()
+        for name in list(self.watched):
+            self._watch(name, frozenset())
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -145,7 +151,12 @@ class Link(asyncio.Protocol):
             frame = Event(server=server.entry.name, event="list_changed")
         self._send(frame)
 
-    def mention(self, head: Notified, line: bytes) -> None:
+    def updated(self, server: Server, uri: str) -> None:
+        """A resource has changed, of which this worker may want to hear."""
+        if uri in self.watched.get(server.entry.name, ()):
+            self.mention(Event(server=server.entry.name, event="updated", uri=uri))
+
+    def mention(self, head: Notified | Event, line: bytes = b"") -> None:
         """A notification: worth sending only to a worker that keeps up."""
         if self._transport is not None and self._transport.get_write_buffer_size() < LOSSY_BUFFER:
             self._send(head, line)
@@ -154,12 +165,25 @@ class Link(asyncio.Protocol):
         if self._running.pop(n, None) is not None:
             self._send(head, body)
 
-    def _obey(self, order: Request | Describe | Cancel, body: bytes) -> None:
+    def _obey(self, order: ToRunner, body: bytes) -> None:
         if isinstance(order, Cancel):
             asked = self._running.pop(order.n, None)
             if asked is not None:
                 asked.drop()
-            return
+        elif isinstance(order, Watch):
+            self._watch(order.server, frozenset(order.uris))
+        else:
+            self._ask(order, body)
+
+    def _watch(self, name: str, uris: frozenset[str]) -> None:
+        self.watched[name] = uris
+        if not uris:
+            del self.watched[name]
+        server = self._servers.get(name)
+        if server is not None:
+            server.rewatch()
+
+    def _ask(self, order: Request | Describe, body: bytes) -> None:
         server = self._servers.get(order.server)
         if server is None:
             fault = TurnedAway.unavailable("it is not configured", effect=Effect.NONE, retry_after=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airlock.mcp import headers
 from airlock.upstream import dialogue
@@ -11,8 +11,10 @@ from airlock.upstream.wire import Outgoing, parameter_lines
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airlock.model.upstream import Notify, UpstreamRequest
+    from airlock.model.upstream import Ask, Notify, UpstreamRequest
     from airlock.upstream.wire import Reply, Wire
+
+LISTEN = "subscriptions/listen"
 
 REMEMBERED = 4096
 """Routing headers kept ready: more than a server may have tools."""
@@ -26,7 +28,8 @@ class Modern:
         self._ids = ids
         self._lines: dict[tuple[str, str], bytes] = {}
 
-    async def ask(self, request: UpstreamRequest, notify: Notify | None) -> Reply:
+    async def ask(self, request: UpstreamRequest, notify: Notify | None, ask: Ask | None = None) -> Reply:
+        del ask  # its era asks in its answers
         lines = self._lines.get((request.method, request.name)) or self._routing(request.method, request.name)
         if request.param_headers:
             lines += parameter_lines(request.param_headers)
@@ -39,6 +42,21 @@ class Modern:
                 era=dialogue.MODERN,
                 deadline=request.deadline,
                 notify=notify,
+            )
+        )
+
+    async def listen(self, params: dict[str, Any], notify: Notify, deadline: float) -> Reply:
+        """`subscriptions/listen`: the answer is the end of the stream."""
+        return await self._wire.ask(
+            Outgoing(
+                id=next(self._ids),
+                method=LISTEN,
+                lines=self._routing(LISTEN, ""),
+                params=dialogue.enveloped(params, {}),
+                era=dialogue.MODERN,
+                deadline=deadline,
+                notify=notify,
+                standing=True,
             )
         )
 

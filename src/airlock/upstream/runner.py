@@ -18,6 +18,7 @@ import socket
 import sys
 import tempfile
 import zlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -151,6 +152,8 @@ class Runner:
             clock=self._clock,
             random=random.random,
             announce=self._announce,
+            watched=partial(self._watched, entry.name),
+            updated=self._updated,
             clean=self._clean,
             log=self._log,
         )
@@ -188,6 +191,14 @@ class Runner:
             return  # an old life of a changed entry ends while the new one waits for it
         for link in self.links:
             link.tell(server, event)
+
+    def _watched(self, name: str) -> frozenset[str]:
+        """Resources of a server of which any worker wants to hear."""
+        return frozenset[str]().union(*(link.watched.get(name, ()) for link in self.links))
+
+    def _updated(self, server: Server, uri: str) -> None:
+        for link in self.links:
+            link.updated(server, uri)
 
     async def _watch(self) -> None:
         while True:

@@ -15,7 +15,7 @@ import msgspec
 
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.upstream import introduce as introduction
-from airlock.upstream.calls import Call, Counters
+from airlock.upstream.calls import Counters
 from airlock.upstream.child import Child
 from airlock.upstream.frames import TurnedAway
 from airlock.upstream.restarts import RestartRule, Restarts
@@ -29,6 +29,7 @@ from airlock.upstream.spawn import (
     refusal,
     resolve,
 )
+from airlock.upstream.watches import Watches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from airlock.core.clock import Clock
     from airlock.core.config import ServerEntry
+    from airlock.upstream.calls import Call, Waiter
     from airlock.upstream.dialogue import Peer
 
 State = Literal["starting", "ready", "waiting", "failed", "refused", "stopped"]
@@ -63,13 +65,6 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """Least time between two announcements of changed lists."""
 
 
-class Waiter(Protocol):
-    """Somebody who asked what the server said of itself. Exactly one of the two is called."""
-
-    def described(self, peer: Peer) -> None: ...
-    def undescribed(self, fault: UpstreamFault) -> None: ...
-
-
 class Server:
     """Runs in a task (`run`); everything else is called on the same loop and returns at once."""
 
@@ -83,10 +78,13 @@ class Server:
         clock: Clock,
         random: Callable[[], float],
         announce: Callable[[Server, Literal["list_changed", "state"]], None],
+        watched: Callable[[], frozenset[str]],
+        updated: Callable[[Server, str], None],
         clean: Callable[[str], str],
         log: Log,
     ) -> None:
-        """`clean` takes out of a line of error output what no log may hold."""
+        """`watched` are the resources that somebody wants to hear of, `updated` is called with one of them.
+        `clean` takes out of a line of error output what no log may hold."""
         self.entry = entry
         self.state: State = "starting"
         self.reason = ""
@@ -97,11 +95,14 @@ class Server:
         self._timing = timing
         self._clock = clock
         self._announce = announce
+        self._watched = watched
+        self._updated = updated
         self._clean = clean
         self._log = log
         self._rule = RestartRule(numbers=timing.restarts, clock=clock, random=random)
         self._child: Child | None = None
         self._peer: Peer | None = None
+        self._watches: Watches | None = None
         self._calls: list[Call] = []
         self._waiters: list[Waiter] = []
         self._next_start = 0.0
@@ -139,6 +140,11 @@ class Server:
     def forget(self, waiter: Waiter) -> None:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
+
+    def rewatch(self) -> None:
+        """The resources that somebody wants to hear of are others."""
+        if self._watches is not None:
+            self._watches.want(self._watched())
 
     def overgrown(self, resident: int) -> None:
         """The watchdog found the tree above its bound: end it now."""
@@ -197,6 +203,7 @@ class Server:
             counters=self.counters,
             complain=self._complained,
             list_changed=self._list_changed,
+            updated=lambda uri: self._updated(self, uri),
             patience=self._timing.patience,
         )
         reason = "it is being stopped"
@@ -209,7 +216,7 @@ class Server:
         finally:
             # No new calls first, then the running ones, the input, the signals, and last the whole tree.
             self._enter("waiting", reason)
-            self._child = self._peer = None
+            self._child = self._peer = self._watches = None
             child.close(reason)
             ended = await process.stop(self._timing.grace)
         return _told(ended, reason)
@@ -235,9 +242,8 @@ class Server:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.described(peer)
-        if peer.modern and "tools" in (peer.capabilities or {}):
-            listen = b'{"notifications":{"toolsListChanged":true}}'
-            child.send(Call(sink=introduction.Question(), method="subscriptions/listen", params=listen))
+        self._watches = Watches(child=child, peer=peer)
+        self.rewatch()
 
     def _enter(self, state: State, reason: str) -> None:
         if (state, reason) == (self.state, self.reason):

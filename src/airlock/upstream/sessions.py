@@ -21,6 +21,7 @@ from airlock.core.errors import Effect, UpstreamFault
 if TYPE_CHECKING:
     from airlock.core.clock import Clock
     from airlock.upstream.dialogue import Peer
+    from airlock.upstream.standing import Standing
 
 SESSIONS = 512
 """Sessions kept at one server."""
@@ -32,24 +33,37 @@ Key = tuple[str, bytes]
 _encode_sorted = msgspec.json.Encoder(order="sorted").encode
 
 
-def key_of(principal_key: str, capabilities: dict[str, Any]) -> Key:
-    """Whose session it is, and with which capabilities it was opened."""
-    return principal_key, hashlib.sha256(_encode_sorted(capabilities)).digest() if capabilities else b""
+def key_of(principal_key: str, capabilities: dict[str, Any], session: str = "") -> Key:
+    """Whose session it is (of a legacy client: in which session of its own), and with which capabilities it
+    was opened."""
+    owner = f"{principal_key}\0{session}" if session else principal_key
+    return owner, hashlib.sha256(_encode_sorted(capabilities)).digest() if capabilities else b""
 
 
 class Session:
     """A finished handshake. `lines` are the headers of every later request in it."""
 
-    __slots__ = ("busy", "id", "lines", "peer", "used_at")
+    __slots__ = ("busy", "id", "level", "lines", "peer", "standing", "subscribed", "used_at")
 
     def __init__(self, *, peer: Peer, session_id: bytes) -> None:
         self.peer = peer
         self.id = session_id
         self.busy = 0
+        self.level = ""
+        """Of log messages, as last set; empty: never."""
+        self.standing: Standing | None = None
+        self.subscribed: set[str] = set()
+        """Resources of which the gateway itself wants to hear in it."""
         self.used_at = 0.0
         self.lines = b"MCP-Protocol-Version: %b\r\n" % peer.version.encode("ascii")
         if session_id:
             self.lines += b"Mcp-Session-Id: %b\r\n" % session_id
+
+    def fall(self) -> None:
+        """Listen no more."""
+        if self.standing is not None:
+            self.standing.close()
+            self.standing = None
 
 
 Open = Callable[[], Awaitable[Session]]
@@ -86,14 +100,25 @@ class Sessions:
 
     def drop(self, key: Key, session: Session) -> None:
         """Forget a session that the server does not know any more, unless it was replaced already."""
+        session.fall()
         if self._kept.get(key) is session:
             del self._kept[key]
+
+    def of(self, session: str, *, take: bool = False) -> list[Session]:
+        """Those that were opened for a session of a legacy client; taken out if said so."""
+        keys = [key for key in self._kept if key[0].endswith(f"\0{session}")]
+        found = [self._kept.pop(key) if take else self._kept[key] for key in keys]
+        for opened in found if take else []:
+            opened.fall()
+        return found
 
     def retire(self, *, everything: bool = False) -> list[Session]:
         """Take out what is idle for too long, or all; the caller ends these sessions at the server."""
         oldest = self._clock.monotonic() - IDLE
         for key, session in list(self._kept.items()):
-            if everything or (not session.busy and session.used_at < oldest):
+            idle = not session.busy and session.standing is None and session.used_at < oldest
+            if everything or idle:
+                session.fall()
                 del self._kept[key]
                 self._retired.append(session)
         retired, self._retired = self._retired, []
@@ -118,5 +143,6 @@ class Sessions:
             if len(self._kept) <= self._most:
                 break
             if not self._kept[key].busy and key != newest:
+                self._kept[key].fall()
                 self._retired.append(self._kept.pop(key))
         del self._retired[: -self._most]

@@ -37,6 +37,11 @@ class SseParser:
         self._size = 0
         self._last_id = b""
 
+    @property
+    def last_id(self) -> bytes:
+        """The id of the last event that had one."""
+        return self._last_id
+
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """The events that these bytes complete. Raises `UpstreamFault` when one is too large."""
         if self._after_cr and chunk[:1] == b"\n":

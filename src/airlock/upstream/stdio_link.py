@@ -22,6 +22,7 @@ from airlock.upstream.frames import (
     Notified,
     ToRunner,
     TurnedAway,
+    Watch,
     encode,
     failure,
     from_runner,
@@ -113,6 +114,7 @@ class RunnerLink:
         self._wire: _Wire | None = None
         self._connected = asyncio.Event()
         self._pending: dict[int, Pending] = {}
+        self._watched: dict[str, frozenset[str]] = {}
         self._next = 1
 
     async def run(self) -> None:
@@ -128,6 +130,8 @@ class RunnerLink:
                     continue
                 pause = RECONNECT
                 self._wire = wire
+                for server, uris in self._watched.items():
+                    wire.send(Watch(server=server, uris=tuple(uris)))
                 self._connected.set()
                 await asyncio.wait([wire.lost])
                 self._disconnected("the runner of stdio servers ended")
@@ -152,6 +156,16 @@ class RunnerLink:
         """Nobody waits for `n` any more; if it still runs, it is cancelled at the server."""
         if self._pending.pop(n, None) is not None and self._wire is not None:
             self._wire.send(Cancel(n=n))
+
+    def watch(self, server: str, uris: frozenset[str]) -> None:
+        """Hear of changes of these resources of a server, and of no others; also of a runner yet to come."""
+        if uris == self._watched.get(server, frozenset()):
+            return
+        self._watched[server] = uris
+        if not uris:
+            del self._watched[server]
+        if self._wire is not None:
+            self._wire.send(Watch(server=server, uris=tuple(uris)))
 
     async def _connect(self) -> _Wire:
         with socket_address(self._path) as address:

@@ -35,6 +35,16 @@ COURTESY = 5.0
 SERVER_REQUESTS = 64
 """Requests that a server may make of us in the course of one of ours."""
 
+RESUMED = 16
+"""How often a stream that ended before the answer is asked for again."""
+RETRY, RETRY_MOST = 1.0, 10.0
+"""Seconds before that: where the server says nothing, and at most."""
+STANDING = 3600.0
+"""Seconds for which a stream that answers no request stays open, silent or not."""
+
+PERSON = 150.0
+"""Seconds of silence on a stream on which the server asked something: it may wait for a person."""
+
 REPEATABLE = frozenset(
     {
         "server/discover",
@@ -71,6 +81,10 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     notify: Notify | None = None
     asked: Callable[[dict[str, Any]], Awaitable[None]] | None = None
     """Answers a request of the server on the stream; None where the era knows none: a violation."""
+    standing: bool = False
+    """Silence on its stream is no fault: it ends when its server, or we, want that."""
+    resumable: bool = False
+    """A stream that ends before the answer is asked for again."""
     abandoned: Callable[[], Awaitable[None]] | None = None
     """Awaited when the written request is given up: its task was cancelled or the time is over."""
 
@@ -90,6 +104,15 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         if self.answer is None:
             raise self.fault or UpstreamFault.protocol(f"HTTP {self.status}")
         return self.answer
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """How a stream ended that answered no request."""
+
+    status: int
+    last_id: bytes
+    retry: float
+    """Seconds; 0 where the server does not say."""
 
 
 class Wire:
@@ -121,6 +144,7 @@ class Wire:
             common += "{}: {}\r\n".format(*credential.reveal())
         self._post = f"POST{common}".encode("ascii")
         self._delete = f"DELETE{common}".encode("ascii")
+        self._get = f"GET{common}".encode("ascii")
 
     async def ask(self, outgoing: Outgoing) -> Reply:
         """Send a request and take its answer. Raises `UpstreamFault`, effect NONE if nothing was sent."""
@@ -129,8 +153,10 @@ class Wire:
         )
         data = self._request(self._post, outgoing.lines, body)
         exchange = await self._send(data, outgoing.deadline)
+        if outgoing.standing:
+            exchange.wait_for(STANDING)
         try:
-            return await self._answer(exchange, outgoing)
+            return await self._answered(exchange, outgoing)
         except UpstreamFault as fault:
             late = fault.reason == "upstream_timeout"
             if (exchange.abort() or late) and outgoing.abandoned is not None:
@@ -146,6 +172,37 @@ class Wire:
             exchange.abort()
             raise
         return await self._again(data, outgoing)
+
+    async def listen(
+        self,
+        lines: bytes,
+        last_id: bytes,
+        *,
+        notify: Notify,
+        asked: Callable[[dict[str, Any]], Awaitable[None]],
+    ) -> Heard:
+        """Hear what a server says in a session outside of answers, until it ends the stream. Raises
+        `UpstreamFault`."""
+        now = self._clock.monotonic()
+        connection = await self._pool.connect(now + COURTESY)
+        exchange = Exchange(connection)
+        data = self._reading(lines, last_id)
+        connection.send(data, exchange, first_byte=self._first_byte, idle=STANDING, deadline=now + STANDING)
+        try:
+            piece = await exchange.next()
+            while piece is not None and exchange.status == 200 and exchange.kind == EVENTS:
+                message = dialogue.read_message(piece)
+                if "method" not in message:
+                    self.strays += 1
+                elif "id" in message:
+                    await asked(message)
+                else:
+                    notify(message["method"], message.get("params", {}))
+                piece = await exchange.next()
+        finally:
+            exchange.abort()
+        offered = exchange.status != 200 or exchange.kind == EVENTS
+        return Heard(exchange.status if offered else 405, exchange.last_id, exchange.retry)
 
     async def tell(self, lines: bytes, message: dict[str, Any], *, patience: float = COURTESY) -> None:
         """Send a notification or an answer and wait for nothing. Raises `UpstreamFault` if it is not sent."""
@@ -173,6 +230,39 @@ class Wire:
             exchange.abort()
             raise
         return exchange.status
+
+    async def _answered(self, exchange: Exchange, outgoing: Outgoing) -> Reply:
+        try:
+            return await self._answer(exchange, outgoing)
+        except UpstreamFault:
+            if not (outgoing.resumable and exchange.resumable):
+                raise
+        return await self._resumed(exchange, outgoing)
+
+    async def _resumed(self, before: Exchange, outgoing: Outgoing) -> Reply:
+        """The answer from a stream that is asked for again, as often as it ends too early."""
+        last_id, retry = before.last_id, before.retry
+        for _ in range(RESUMED):
+            await asyncio.sleep(min(retry or RETRY, RETRY_MOST))
+            exchange = await self._send(self._reading(outgoing.lines, last_id), outgoing.deadline)
+            try:
+                reply = await self._answer(exchange, outgoing)
+            except UpstreamFault:
+                if exchange.abort() or exchange.status != 200 or exchange.kind != EVENTS:
+                    raise
+                last_id, retry = exchange.last_id or last_id, exchange.retry
+                continue
+            except BaseException:
+                exchange.abort()
+                raise
+            if reply.status != 200:
+                break
+            return reply
+        raise UpstreamFault.protocol("its stream ended before the answer, and was not to be had again")
+
+    def _reading(self, lines: bytes, last_id: bytes) -> bytes:
+        again = b"Last-Event-ID: %b\r\n" % last_id if last_id else b""
+        return b"%b%b%b\r\n" % (self._get, lines, again)
 
     async def _again(self, data: bytes, outgoing: Outgoing) -> Reply:
         exchange = await self._send(data, outgoing.deadline)
@@ -202,6 +292,8 @@ class Wire:
                 if others > SERVER_REQUESTS:
                     raise UpstreamFault.protocol(f"more than {SERVER_REQUESTS} requests of the server")
                 await _other(message, outgoing)
+                if others:
+                    exchange.wait_for(PERSON)
             elif type(message.get("id")) is int and message["id"] == outgoing.id:
                 self.strays += exchange.leave()
                 return Reply(

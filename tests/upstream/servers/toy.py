@@ -1,7 +1,7 @@
 """A stdio MCP server that misbehaves on request. Standard library only, for any Python 3.
 
-`toy.py [legacy|modern|mute|fragile|slow|alien|incompatible]`: how it meets `server/discover`. Its tools are
-the functions below.
+`toy.py [legacy|modern|mute|fragile|slow|alien|incompatible] [telling]`: how it meets `server/discover`, and
+whether it tells of changes of resources. Its tools are the functions below.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from typing import Any
 Params = dict[str, Any]
 
 ERA = sys.argv[1] if len(sys.argv) > 1 else "legacy"
+TELLING = {"resources": {"subscribe": True}} if "telling" in sys.argv else {}
+WATCHED: set[str] = set()
+LISTENING: dict[int, set[str]] = {}
 CANCELLED: list[int] = []
 ASKING: list[int] = []
 HOARD: list[bytearray] = []
@@ -113,6 +116,16 @@ def changed(number: int, params: Params) -> None:
     for _ in range(params["arguments"]["times"]):
         say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
     text(number, "done")
+
+
+def updated(number: int, params: Params) -> None:
+    uri = params["arguments"]["uri"]
+    say({"jsonrpc": "2.0", "method": "notifications/resources/updated", "params": {"uri": uri}})
+    text(number, "done")
+
+
+def watched(number: int, params: Params) -> None:
+    text(number, {"subscribed": sorted(WATCHED), "listening": sorted(map(sorted, LISTENING.values()))})
 
 
 def cancelled(number: int, params: Params) -> None:
@@ -231,6 +244,8 @@ TOOLS = [
     noise,
     ask,
     changed,
+    updated,
+    watched,
     cancelled,
     hang,
     late,
@@ -257,7 +272,7 @@ def discover(number: int) -> None:
     found = {
         "resultType": "complete",
         "supportedVersions": ["2026-07-28"],
-        "capabilities": {"tools": {"listChanged": True}},
+        "capabilities": {"tools": {"listChanged": True}, **TELLING},
         "_meta": {"io.modelcontextprotocol/serverInfo": {"name": "toy", "version": "1"}},
     }
     if ERA in {"modern", "slow"}:
@@ -278,7 +293,34 @@ def initialize(number: int) -> None:
         return
     info = {"name": "toy", "version": "1"}
     version = "1999-01-01" if ERA == "incompatible" else "2025-06-18"
-    answer(number, {"protocolVersion": version, "capabilities": {"tools": {}}, "serverInfo": info})
+    answer(number, {"protocolVersion": version, "capabilities": {"tools": {}, **TELLING}, "serverInfo": info})
+
+
+def listen(number: int, params: Params) -> None:
+    LISTENING[number] = set(params["notifications"].get("resourceSubscriptions", ()))
+
+
+def subscribe(number: int, params: Params) -> None:
+    WATCHED.add(params["uri"])
+    answer(number, {})
+
+
+def unsubscribe(number: int, params: Params) -> None:
+    WATCHED.discard(params["uri"])
+    answer(number, {})
+
+
+def no_resources(number: int, params: Params) -> None:
+    answer(number, {"resources": [], "resourceTemplates": []})
+
+
+RESOURCES = {
+    "resources/list": no_resources,
+    "resources/templates/list": no_resources,
+    "resources/subscribe": subscribe,
+    "resources/unsubscribe": unsubscribe,
+    "subscriptions/listen": listen,
+}
 
 
 def handle(message: Params) -> None:
@@ -292,6 +334,9 @@ def handle(message: Params) -> None:
         initialize(number)
     elif method == "notifications/cancelled":
         CANCELLED.append(params["requestId"])
+        LISTENING.pop(params["requestId"], None)
+    elif method in RESOURCES:
+        RESOURCES[method](number, params)
     elif method == "tools/list":
         names = sorted(CALLS)
         at = int(params.get("cursor", 0))

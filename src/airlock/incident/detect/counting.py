@@ -52,7 +52,16 @@ _DESTROYS = re.compile(
     r"(?:^|[^a-z])(?:delete|drop|remove|purge|wipe|destroy|truncate|transfer|terminate)", re.IGNORECASE
 )
 
-_NOT_FOUND = frozenset({"unknown_tool", "server_unknown", "policy_denied", "cross_tenant_attempt"})
+_NOT_FOUND = frozenset(
+    {
+        "unknown_tool",
+        "unknown_prompt",
+        "unknown_resource",
+        "server_unknown",
+        "policy_denied",
+        "cross_tenant_attempt",
+    }
+)
 
 
 def caller(fact: Fact) -> Group:

@@ -1,0 +1,66 @@
+"""One `GET` that reads a stream of a legacy session until either side ends it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from airlock.edge.heads import HeaderList
+from airlock.edge.stream import KEEP_ALIVE, STREAM
+from airlock.edge.visit import Visit
+from airlock.gateway.kept import RETRY
+from airlock.gateway.listening import Opened
+
+_RETRY = f"retry: {RETRY}\n\n".encode()
+"""Said before we close: come back, and with which patience (H-13)."""
+
+
+class Reader:
+    """A `Listener` of its visit."""
+
+    def __init__(self, visit: Visit, opened: Opened, extra: HeaderList) -> None:
+        self._visit = visit
+        self._opened = opened
+        self._headers = (*STREAM, *extra)
+        self._task: asyncio.Task[object] | None = None
+
+    def left(self) -> None:
+        """The client went away."""
+        if self._task is not None:
+            self._task.cancel()
+
+    def resumed(self) -> None:
+        """The client takes something again: `drained` waits for that."""
+
+    async def run(self) -> None:
+        """Read until the stream ends, the client leaves, or it may not be read any more."""
+        visit = self._visit
+        self._task = task = asyncio.current_task()
+        visit.listener = self
+        try:
+            if not visit.gone:
+                visit.say(self._headers, self._opened.opening)
+                await self._read()
+                visit.say(self._headers, _RETRY, last=True)
+        except asyncio.CancelledError:
+            if not visit.gone or task is None or task.uncancel():
+                raise
+        finally:
+            self._task = visit.listener = None
+            self._opened.close()
+
+    async def _read(self) -> None:
+        loop, number = asyncio.get_running_loop(), self._opened.number
+        said = loop.time()
+        if not await self._opened.look():  # who may not, since it was opened
+            return
+        while True:
+            batch = await self._opened.more(number, KEEP_ALIVE)
+            if batch is None or not await self._opened.look():
+                return
+            number = batch.number
+            if batch.data or loop.time() - said >= KEEP_ALIVE:
+                self._visit.say(self._headers, batch.data.encode() or b":\n\n")
+                said = loop.time()
+                await self._visit.drained()
+            if batch.ended:
+                return

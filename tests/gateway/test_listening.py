@@ -1,0 +1,275 @@
+"""Who may read which stream, from where on, and when that ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from airlock.core.errors import Fault, Refused, Rejected, Unauthenticated
+from airlock.edge.reader import Reader
+from airlock.edge.stream import KEEP_ALIVE
+from airlock.gateway import listening
+from airlock.gateway.changes import Changes
+from airlock.gateway.kept import Streams
+from airlock.gateway.listening import Listening, Opened
+from airlock.gateway.sessions import Sessions
+from airlock.gateway.visibility import Visibility
+from airlock.mcp.names import Kind
+from airlock.model.call import Authenticated, Identified, Inbound, Reached, Redacted
+from airlock.model.server import Item
+from tests.edge.parts import Peer, travel
+from tests.gateway.parts import (
+    NOW,
+    HandClock,
+    authenticated,
+    definition,
+    inbound,
+    registered,
+    sealer,
+    snapshot,
+)
+
+STREAM = {"accept": "text/event-stream"}
+NOTHING: Mapping[str, str] = {}
+
+
+def visible(asked: Identified, item: Item) -> bool:
+    del asked, item
+    return True
+
+
+def nothing(asked: Identified, kind: Kind) -> None:
+    del asked, kind
+
+
+class Door:
+    """Two workers; who asks is Alice, unless she is turned away."""
+
+    def __init__(self) -> None:
+        self.clock = HandClock()
+        self.sessions = Sessions(sealer())
+        self.refused: list[str] = []
+        self.alone: list[str] = []
+        self.away = False
+        self.gone = False
+        self.snapshot = snapshot()
+        self.streams = [Streams(slot=slot, clock=self.clock, undelivered=self._lost) for slot in range(2)]
+        self.doors = [self._door(streams) for streams in self.streams]
+        self.session, self.sid = self.sessions.mint(authenticated(), "2025-11-25", NOW)
+
+    def _door(self, streams: Streams) -> Listening:
+        return Listening(
+            authenticate=self._authenticate,
+            sessions=self.sessions,
+            streams=streams,
+            far=self._far,
+            alone=self.alone.append,
+            changes=Changes(Visibility(visible=visible, standing=nothing)),
+            record=self,
+            clock=self.clock,
+        )
+
+    async def _lost(self, call: Redacted) -> None:
+        raise AssertionError(call)
+
+    def _authenticate(self, told: Inbound) -> Authenticated:
+        if self.away:
+            raise Unauthenticated(401, "token_invalid", "no")
+        return structs.replace(authenticated(at=self.snapshot), inbound=told)
+
+    async def _far(self, slot: int, asked: dict[str, Any]) -> dict[str, Any] | None:
+        await asyncio.sleep(0)  # it is another process
+        return None if self.gone else await self.doors[slot].more(asked)
+
+    async def refuse(self, reached: Reached, failure: Refused | Fault) -> None:
+        del reached
+        self.refused.append(failure.reason)
+
+    async def open(
+        self, more: Mapping[str, str] = NOTHING, *, at: int = 0, headers: Mapping[str, str] | None = None
+    ) -> Opened:
+        told = {**STREAM, "mcp-session-id": self.session, **more} if headers is None else headers
+        return await self.doors[at](inbound(b"", headers=told))
+
+
+async def first(opened: Opened) -> str:
+    batch = await opened.more(opened.number, 1.0)
+    assert batch is not None
+    return batch.data
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        STREAM,
+        {"mcp-session-id": "x"},
+        {"mcp-session-id": "x", "accept": "application/json"},
+        {**STREAM, "mcp-session-id": "x", "mcp-protocol-version": "2026-07-28"},
+    ],
+)
+def test_where_there_is_no_session_and_no_stream_there_is_only_post(headers: dict[str, str]) -> None:
+    door = Door()
+    with pytest.raises(Rejected) as refused:
+        travel(door.open(headers=headers))
+    assert (refused.value.http, refused.value.headers) == (405, (("allow", "POST"),))
+    assert door.refused == ["method_not_allowed"]
+
+
+@pytest.mark.parametrize(
+    ("more", "http"),
+    [
+        ({"mcp-session-id": "x"}, 404),
+        ({"mcp-protocol-version": "2025-06-18"}, 400),
+        ({"last-event-id": "x"}, 400),
+        ({"last-event-id": "0.unknown.1"}, 400),
+        ({"last-event-id": "1.unknown.1"}, 400),
+    ],
+)
+def test_what_is_not_of_this_session_is_refused(more: dict[str, str], http: int) -> None:
+    with pytest.raises(Rejected) as refused:
+        travel(Door().open(more))
+    assert refused.value.http == http
+
+
+def test_the_stream_of_a_session_tells_of_lists_that_change() -> None:
+    door = Door()
+
+    async def scenario() -> None:
+        opened = await door.open()
+        assert opened.opening.startswith(b"id: 0.")
+        assert door.alone == [door.sid]
+        assert await opened.look()
+        door.snapshot = snapshot(registered("docs", definition("other")))
+        assert await opened.look()
+        assert "notifications/tools/list_changed" in await first(opened)
+        door.away = True
+        assert not await opened.look()
+        opened.close()
+
+    travel(scenario())
+
+
+def test_an_older_client_gets_no_event_without_a_message() -> None:
+    door = Door()
+    door.session, door.sid = door.sessions.mint(authenticated(), "2025-06-18", NOW)
+    assert travel(door.open()).opening == b""
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_what_was_missed_is_had_from_any_worker(at: int) -> None:
+    door = Door()
+
+    async def scenario() -> None:
+        kept = door.streams[0].begin(door.sid)
+        kept.add(b"1")
+        kept.add(b"2")
+        opened = await door.open({"last-event-id": f"0.{kept.id}.1"}, at=at)
+        assert (opened.opening, opened.number) == (b"", 1)
+        assert "data: 2" in await first(opened)
+        assert await opened.look()
+        door.gone = True
+        batch = await opened.more(2, 1.0)
+        assert (batch is None) == (at == 1)
+        door.streams[at].drain()
+        assert not await opened.look()
+
+    travel(scenario())
+
+
+def test_a_caller_holds_a_bounded_number_of_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "MOST_OF_CALLER", 2)
+    door = Door()
+
+    async def scenario() -> None:
+        opened = [await door.open(), await door.open()]
+        with pytest.raises(Rejected) as refused:
+            await door.open()
+        assert (refused.value.http, refused.value.code) == (429, 42901)
+        for each in opened:
+            each.close()
+        (await door.open()).close()
+
+    travel(scenario())
+
+
+def test_a_place_is_taken_before_anything_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listening, "MOST_OF_CALLER", 2)
+    door = Door()
+    kept = door.streams[0].begin(door.sid)
+    kept.add(b"1")
+
+    async def scenario() -> None:
+        asked = [door.open({"last-event-id": f"0.{kept.id}.0"}, at=1) for _ in range(8)]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+        opened = [each for each in found if isinstance(each, Opened)]
+        assert len(opened) == 2
+        for each in opened:
+            each.close()
+        with pytest.raises(Rejected, match="nothing that is still kept"):
+            await door.open({"last-event-id": "0.unknown.0"}, at=1)
+        for each in [await door.open(), await door.open()]:  # what was refused holds no place
+            each.close()
+
+    travel(scenario())
+
+
+class Reading:
+    """One reader of a session's stream."""
+
+    def __init__(self) -> None:
+        self.door = Door()
+        self.peer = Peer(None)
+
+    async def run(self, *steps: Any) -> Peer:
+        opened = await self.door.open()
+        reading = asyncio.ensure_future(Reader(self.peer, opened, ()).run())
+        for step in steps:
+            await asyncio.sleep(KEEP_ALIVE / 2)
+            step()
+        await reading
+        return self.peer
+
+
+def test_a_reader_reads_until_the_stream_ends() -> None:
+    reading = Reading()
+    streams = reading.door.streams[0]
+
+    def say() -> None:
+        streams.say(reading.door.sid, "notifications/x", {})
+
+    def rest() -> None:
+        """Nothing happens."""
+
+    peer = travel(reading.run(say, rest, rest, rest, lambda: streams.fall(reading.door.sid)))
+    said = b"".join(data for _, data in peer.sent)
+    assert said.startswith(b"id: 0.")
+    assert b"notifications/x" in said
+    assert b"\n\n:\n\n" in said
+    assert said.endswith(b"retry: 1000\n\n")
+
+
+def test_a_reader_that_may_not_read_any_more_is_sent_away() -> None:
+    reading = Reading()
+
+    def turn_away() -> None:
+        reading.door.away = True
+        reading.door.streams[0].look()
+
+    assert b"".join(data for _, data in travel(reading.run(turn_away)).sent).endswith(b"retry: 1000\n\n")
+
+
+def test_a_reader_that_leaves_leaves_nothing_behind() -> None:
+    reading = Reading()
+
+    def leave() -> None:
+        reading.peer.leave()
+
+    travel(reading.run(leave))
+    kept = reading.door.streams[0]
+    assert (reading.peer.listener, len(kept)) == (None, 1)
+    assert travel(reading.door.open(at=1)).number == 0
