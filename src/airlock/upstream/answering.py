@@ -18,7 +18,11 @@ Tell = Callable[[dict[str, Any]], Awaitable[None]]
 
 CANCELLED = "notifications/cancelled"
 
+MOST = 16
+"""Requests of a server that are answered at the same time on one stream: each is a task of ours."""
+
 _UNKNOWN = Answered(error={"code": -32601, "message": "Method not found"})
+_TOO_MANY = Answered(error={"code": -32603, "message": "Too many requests at once"})
 
 
 async def refuse(tell: Tell, message: dict[str, Any]) -> None:
@@ -39,7 +43,11 @@ class Answering:
         """A request of the server. An id that is being answered is not taken twice."""
         if message["method"] == "ping":
             await refuse(self._tell, message)
-        elif message["id"] not in self._running:
+        elif message["id"] in self._running:
+            return
+        elif len(self._running) >= MOST:
+            await self._tell(_reply(message, _TOO_MANY))
+        else:
             task = self._running[message["id"]] = self._group.create_task(self._answer(message))
             task.add_done_callback(lambda _: self._running.pop(message["id"], None))
 
