@@ -131,8 +131,6 @@ SURFACES = {
         " verify.security failmode.set server.isolate evidence.collect evidence.verify incident.open"
         " contacts.check runbook.lint drill.run",
         waits={
-            "policy.diff": "policy history",
-            "policy.rollback": "policy history",
             "audit.compress": "audit warehouse",
             "keys.rotate": "control plane",
         },

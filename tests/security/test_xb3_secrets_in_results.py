@@ -119,7 +119,8 @@ def test_the_same_shapes_without_a_secret_pass_unchanged(
     for channel, make in RESULTS.items():
         upstream.results[channel] = make(HARMLESS)
         result = last(call(gateway, way, f"notes__{channel}", token))["result"]
-        assert result["content"] == make(HARMLESS)["content"], channel
+        shown = json.dumps(result["content"]).replace("mcp+notes:", "") if way.federated else ""
+        assert (json.loads(shown) if shown else result["content"]) == make(HARMLESS)["content"], channel
         assert result.get("structuredContent") == make(HARMLESS).get("structuredContent")
     settled(gateway, who, len(RESULTS))
     assert gateway.rows("SELECT 1 FROM audit_events WHERE subject=? AND action='redact_data'", who) == []

@@ -209,7 +209,10 @@ def test_every_such_body_has_its_row(gateway: Deployment) -> None:
     assert len(rows) == len(expected)
     # A request without an id is an unknown notification here and a request without a session there.
     assert found == {subject: reason or found[subject] for subject, reason in expected.items()}
-    assert {(row["decision"], row["action"]) for row in rows} == {("deny", "security_violation")}
+    assert {row["decision"] for row in rows} == {"deny"}
+    # An answer to something that nobody asked is a matter of its session.
+    actions = {row["subject"]: row["action"] for row in rows if row["action"] != "security_violation"}
+    assert actions == {f"body response to nothing {modern}": "session" for modern in (False, True)}
 
 
 SHAPES: dict[str, tuple[dict[str, Any], str]] = {
@@ -218,7 +221,6 @@ SHAPES: dict[str, tuple[dict[str, Any], str]] = {
     "arguments array": ({"arguments": []}, "invalid_params"),
     "arguments null": ({"arguments": None}, "invalid_params"),
     "task": ({"task": {}}, "invalid_params"),
-    "request state": ({"requestState": "forged"}, "request_state_invalid"),
     "case of a declared argument": ({"arguments": {"Text": "x"}}, "parser_differential"),
 }
 
@@ -246,6 +248,24 @@ def test_params_of_the_wrong_shape(gateway: Deployment, upstream: Recorder, case
     assert row["decision"] == "deny"
     assert expected == -32020 or row["reason"].startswith(reason)
     assert len(upstream.calls()) == before
+
+
+def test_a_state_counts_in_the_era_that_knows_it_and_goes_no_further_in_the_other(
+    gateway: Deployment, upstream: Recorder
+) -> None:
+    params: dict[str, Any] = {
+        "name": "low__echo", "arguments": {"text": "with a state"}, "requestState": "forged",
+    }  # fmt: skip
+    body: dict[str, Any] = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    answer = gateway.post(body, gateway.token("state-legacy"))
+    assert "error" not in answer.json
+    (sent,) = [each for each in upstream.calls() if each["params"]["arguments"] == params["arguments"]]
+    assert "requestState" not in sent["params"]
+    params["_meta"] = envelope()
+    headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/call", "Mcp-Name": "low__echo"}
+    answer = gateway.post(body, gateway.token("state-modern"), headers=headers)
+    assert answer.json["error"]["code"] == -32602
+    assert row_of(gateway, "state-modern")["reason"].startswith("request_state_invalid")
 
 
 def test_arguments_that_do_not_fit_are_a_tool_error(gateway: Deployment, upstream: Recorder) -> None:

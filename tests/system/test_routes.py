@@ -221,7 +221,9 @@ def test_nothing_else_exists(gateway: Deployment, path: str) -> None:
 
 def test_a_websocket_is_not_opened(gateway: Deployment) -> None:
     fields = [("Upgrade", "websocket"), ("Sec-WebSocket-Key", "x"), ("Sec-WebSocket-Version", "13")]
-    assert send(gateway, fields, method="GET", length=False).status == 405
+    assert send(gateway, fields, method="GET", length=False).status == 401
+    token = ("Authorization", f"Bearer {gateway.token()}")
+    assert send(gateway, [*fields, token], method="GET", length=False).status == 405
 
 
 @pytest.mark.parametrize(
