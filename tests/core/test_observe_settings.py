@@ -40,7 +40,8 @@ def test_an_end_within_seven_days_is_taken(tmp_path: Path, spelling: str) -> Non
 
 
 def test_the_environment_may_say_it(tmp_path: Path) -> None:
-    assert read(tmp_path, SERVER, AIRLOCK__OBSERVE__UNTIL=soon()).observe.until == moment(soon())
+    until = soon()
+    assert read(tmp_path, SERVER, AIRLOCK__OBSERVE__UNTIL=until).observe.until == moment(until)
 
 
 def test_an_end_that_has_passed_is_no_mistake(tmp_path: Path) -> None:
