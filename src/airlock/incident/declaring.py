@@ -144,9 +144,12 @@ def _with_alerts(store: Store, found: Sequence[Incident]) -> list[tuple[Incident
 
 
 def _taken(incident: Incident, alert: Alert, when: Occasion) -> Decided:
-    """The record with the alert; opened again where it was over."""
+    """The record with the alert; opened again where it was over. Rows from before the mitigation, which a
+    rule may find a while later, say nothing of what goes on."""
     first = Decided(incident=incident)
-    if incident.status in _AGAIN:
+    found = alert.finding
+    before = bool(found.event_ids) and found.until <= (incident.mitigated_at or 0.0)
+    if incident.status in _AGAIN and not before:
         reason = Reopen(reason=f"alert {alert.id} of {alert.finding.rule} says that it goes on")
         first = lifecycle.reopen(incident, reason, when)
     then = correlation.joined(first.incident, alert, when)
