@@ -5,6 +5,9 @@
 
 BIN := .venv/bin
 
+# A gateway is five processes of hundreds of modules; where this is set, each of them compiles every one anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 help: ## Say what there is.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 

@@ -95,6 +95,17 @@ class PeerRound(msgspec.Struct, frozen=True, kw_only=True):
     """Why there is no figure."""
 
 
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gateway holds."""
+
+    files: int
+    """Open files, sockets and pipes of the worker."""
+    tasks: int
+    """Of the event loop of the worker."""
+    processes: int
+    """All of them."""
+
+
 class Streams(msgspec.Struct, frozen=True, kw_only=True):
     """Many answers that are under way at once, each a stream of its own."""
 
@@ -102,10 +113,40 @@ class Streams(msgspec.Struct, frozen=True, kw_only=True):
     kib_each: float
     """Private memory of the worker for each."""
     opened_s: float
+    revoked: Latency
+    """From the order to revoke one token to the last byte of a stream that it opened."""
     cut: Latency
-    """From the order to the last byte of a stream."""
+    """From the order to isolate their tenant to the last byte of each of the others."""
+    cpu_ms: float
+    """What the worker had of its core from that order to the last byte of all."""
     stalled_ms: float
     """The longest that the worker kept somebody else waiting meanwhile."""
+    left: Held
+    """What was held afterwards and was not before."""
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """`tools/list` for one caller, all pages of it, over a connection that is open."""
+
+    what: str
+    who: str
+    tools: int
+    pages: int
+    kib: float
+    """Of all its answers."""
+    first: Latency
+    """Until the first page was read."""
+    whole: Latency
+
+
+class Lists(msgspec.Struct, frozen=True, kw_only=True):
+    """Lists over many servers."""
+
+    servers: int
+    rows: list[Listing]
+    troubled: float
+    """How many times as long the whole list takes where a dead and a hanging server are beside the others:
+    the median over neighbours in time."""
 
 
 class Swaps(msgspec.Struct, frozen=True, kw_only=True):
@@ -151,6 +192,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     swaps: Swaps | None
     streams: Streams | None
     idle: Streams | None
+    lists: Lists | None
     parts: list[Part]
     peers: list[PeerRound]
     flush_before: Latency
@@ -226,6 +268,10 @@ def bars(document: Document) -> list[Bar]:
         ("Latency added at half of the peak, p50", loop.airlock.p50 - loop.nginx.p50, 1.0, "ms"),
         ("Latency added at half of the peak, p99", loop.airlock.p99 - loop.nginx.p99, 10.0, "ms"),
     )
+    if document.lists is not None:
+        whole = document.lists.rows[0]
+        name = f"`tools/list` of {whole.tools} tools at {document.lists.servers} servers, p50"
+        found = (*found, (name, whole.whole.p50, 10.0, "ms"))
     share = of_nginx(rounds, "mixed", "rate")
     return [
         Bar("Throughput on one core, of nginx's", share, 0.15, "x", share >= 0.15),

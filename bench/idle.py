@@ -1,18 +1,16 @@
 """Ten thousand streams on which nothing is said: what each holds in memory, and how soon all are cut.
 
 Half are standing streams of legacy sessions, half are subscriptions of modern clients, each on a connection
-of its own; a principal has as many as it may have. Then their tenant is isolated by one lease.
+of its own, spread over a thousand principals. They are cut as the busy ones are.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
+import re
 import resource
-from collections.abc import Sequence
 
 import msgspec
-import uvloop
 
 from bench import figures, rig, streams
 from bench.calls import META, VERSION
@@ -23,25 +21,20 @@ LEGACY = "2025-11-25"
 
 _HEAD = b"%b /mcp HTTP/1.1\r\nHost: localhost:%d\r\nAuthorization: Bearer %b\r\n"
 _BOTH = b"Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\n"
+_SESSION = re.compile(rb"(?im)^mcp-session-id: (\S+)\r$")
 
 
 def measure() -> figures.Streams:
     """All of it, on a gateway of its own. Raises `RuntimeError` where a stream is refused or stays."""
     _allow_files(COUNT + 200)
     with rig.running(**ROOM) as usual:
-        tokens = rig.read_tokens(usual.tokens)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_measure(usual, tokens))
+        tokens, port = rig.read_tokens(usual.tokens), usual.gateway.port
+        each = [(number, tokens[number // 2 % len(tokens)]) for number in range(COUNT)]
+        return streams.cut(usual, [stream(port, number, token) for number, token in each])
 
 
-async def _measure(usual: rig.Rig, tokens: Sequence[str]) -> figures.Streams:
-    port = usual.gateway.port
-    return await streams.cut(usual, [stream(port, number, tokens) for number in range(COUNT)])
-
-
-def stream(port: int, number: int, tokens: Sequence[str]) -> streams.Stream:
+def stream(port: int, number: int, token: str) -> streams.Stream:
     """An idle stream, of either era in turn."""
-    token = tokens[number // 2 % len(tokens)].encode()
     return Standing(port, token) if number % 2 else subscription(port, token)
 
 
@@ -53,51 +46,30 @@ def _allow_files(count: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def subscription(port: int, token: bytes) -> streams.Stream:
+def subscription(port: int, token: str) -> streams.Stream:
     """`subscriptions/listen`."""
     params = {"notifications": {"toolsListChanged": True}, "_meta": META}
     body = _message("subscriptions/listen", params)
     lines = b"MCP-Protocol-Version: %b\r\nMcp-Method: subscriptions/listen\r\n" % VERSION.encode()
-    head = _HEAD % (b"POST", port, token) + _BOTH + lines
-    return streams.Stream(_whole(head, body), b"notifications/subscriptions/acknowledged")
+    head = _HEAD % (b"POST", port, token.encode()) + _BOTH + lines
+    return streams.Stream(token, _whole(head, body), b"notifications/subscriptions/acknowledged")
 
 
 class Standing(streams.Stream):
     """`GET` in a session of its own, opened on the same connection."""
 
-    def __init__(self, port: int, token: bytes) -> None:
-        self._head = _HEAD % (b"GET", port, token)
+    def __init__(self, port: int, token: str) -> None:
         hello = {"protocolVersion": LEGACY, "capabilities": {}, "clientInfo": {"name": "b", "version": "1"}}
-        opening = _HEAD % (b"POST", port, token) + _BOTH
-        super().__init__(_whole(opening, _message("initialize", hello)), b"id: ")
-        self._session: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._greeted, self._named, self._answer = False, b"", b""
+        head = _HEAD % (b"POST", port, token.encode()) + _BOTH
+        super().__init__(token, _whole(head, _message("initialize", hello)), b"id: ")
+        self._get = _HEAD % (b"GET", port, token.encode()) + b"Accept: text/event-stream\r\n"
 
-    async def open(self, port: int) -> None:
-        await self.connect(port)
-        self.send(self._request)
-        lines = b"Accept: text/event-stream\r\nMCP-Protocol-Version: %b\r\nMcp-Session-Id: %b\r\n\r\n"
-        session = await self._session
-        self._greeted = True
-        self.send(self._head + lines % (LEGACY.encode(), session))
-        await self.begun
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if name.lower() == b"mcp-session-id":
-            self._named = value
-
-    def on_body(self, body: bytes) -> None:
-        if self._greeted:
-            super().on_body(body)
-        self._answer = body
-
-    def on_message_complete(self) -> None:
-        if self._greeted:
-            super().on_message_complete()
-        elif self._named:
-            self._session.set_result(self._named)
-        elif not self._session.done():
-            self._session.set_exception(RuntimeError(f"no session: {self._answer!r}"))
+    def greet(self) -> None:
+        found = _SESSION.search(self.read(b'"jsonrpc"'))
+        if found is None:
+            raise RuntimeError("the answer names no session")
+        lines = b"MCP-Protocol-Version: %b\r\nMcp-Session-Id: %b\r\n\r\n"
+        self.socket.sendall(self._get + lines % (LEGACY.encode(), found[1]))
 
 
 def _message(method: str, params: object) -> bytes:

@@ -22,6 +22,7 @@ def render(document: Document) -> str:
         _variants(document),
         _swaps(document),
         _streams(document),
+        _lists(document),
         _parts(document),
         _peers(document),
         _conditions(document),
@@ -140,8 +141,11 @@ def _streams(document: Document) -> str:
             f"{one.count} {name}",
             f"{one.kib_each:.0f} KiB",
             f"{one.opened_s:.1f} s",
+            f"{one.revoked.most:.0f}",
             *_latency(one.cut),
+            f"{one.cpu_ms:.0f}",
             f"{one.stalled_ms:.0f}",
+            f"{one.left.files}, {one.left.tasks}, {one.left.processes}",
         )
         for name, one in named
         if one is not None
@@ -150,12 +154,41 @@ def _streams(document: Document) -> str:
         "open streams",
         "memory each",
         "opened in",
+        "revoked most ms",
         "cut p50 ms",
         "cut p99 ms",
         "cut most ms",
+        "CPU ms",
         "others waited ms",
+        "left: files, tasks, processes",
     )
     return table(head, rows) if rows else ""
+
+
+def _lists(document: Document) -> str:
+    if (lists := document.lists) is None:
+        return ""
+    rows = [
+        (
+            one.what,
+            one.who,
+            f"{one.tools}",
+            f"{one.pages}",
+            f"{one.kib:.0f}",
+            f"{one.first.p50:.2f}",
+            f"{one.whole.p50:.2f}",
+            f"{one.whole.p99:.2f}",
+        )
+        for one in lists.rows
+    ]
+    head = (
+        f"`tools/list`, {lists.servers} servers", "caller", "tools", "pages", "KiB", "first page p50 ms",
+        "whole p50 ms", "whole p99 ms",
+    )  # fmt: skip
+    added = (
+        f"A dead and a hanging server beside the others: the list takes {lists.troubled:.3f} times as long."
+    )
+    return f"{table(head, rows)}\n\n{added}"
 
 
 def _parts(document: Document) -> str:

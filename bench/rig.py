@@ -77,18 +77,18 @@ def running(names: Sequence[str] = ("low", "medium"), **environment: str) -> Gen
     `names` are those of its servers; `low` is approved as read-only and of low sensitivity.
     """
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(_folder()))
+        folder = Path(stack.enter_context(workspace()))
         upstream, front = free_port(), free_port()
         server = stack.enter_context(
-            _process(upstream, sys.executable, str(HERE / "upstream.py"), str(upstream))
+            process(upstream, sys.executable, str(HERE / "upstream.py"), str(upstream))
         )
         (folder / "nginx.conf").write_text(NGINX.format(folder=folder, upstream=upstream, port=front))
-        master = stack.enter_context(_process(front, nginx(), "-c", str(folder / "nginx.conf")))
+        master = stack.enter_context(process(front, nginx(), "-c", str(folder / "nginx.conf")))
         stack.enter_context(_environment(environment))
         gateway = stack.enter_context(Deployment(folder, _servers(names, upstream), workers=1))
         pids = _named(gateway, server, master)
         for name in ("nginx", "worker"):
-            _pin(pids[name], CORES[0])
+            pin(pids[name], CORES[0])
         yield Rig(
             gateway=gateway, nginx_port=front, pids=pids, tokens=_tokens(gateway), upstream_url=_url(upstream)
         )
@@ -99,7 +99,8 @@ def nginx() -> str:
     return shutil.which("nginx") or "/usr/sbin/nginx"
 
 
-def _folder() -> tempfile.TemporaryDirectory[str]:
+def workspace() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is removed with everything in it."""
     return tempfile.TemporaryDirectory(prefix="airlock-bench-", ignore_cleanup_errors=True)
 
 
@@ -114,7 +115,7 @@ def _url(port: int) -> str:
 
 
 @contextmanager
-def _process(port: int, *command: str) -> Generator[int]:
+def process(port: int, *command: str) -> Generator[int]:
     """A program that listens on `port`, until the block ends; its process id."""
     process = subprocess.Popen(command)
     try:
@@ -166,7 +167,7 @@ def _named(gateway: Deployment, server: int, master: int) -> dict[str, int]:
     }
 
 
-def _pin(pid: int, core: int) -> None:
+def pin(pid: int, core: int) -> None:
     """Hold all threads of a process to one core; those that they start inherit it."""
     for thread in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(thread.name), {core})

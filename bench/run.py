@@ -4,7 +4,7 @@
 2. calls at half the rate that the mix reached, to nginx and to the gateway in turn, timed from when due;
 3. the mix while snapshots are replaced, with every question asked of the policy, and on disks whose flushes
    take longer;
-4. a thousand busy streams, ten thousand idle ones, and single parts of the way alone;
+4. a thousand busy streams, ten thousand idle ones, lists of 2,000 tools, and single parts of the way alone;
 5. other proxies from PyPI, the load and the server the same;
 6. a report on the screen, and all readings as JSON in `.cache/bench/result.json`.
 
@@ -30,6 +30,7 @@ from bench import (  # noqa: E402 - no package
     calls,
     figures,
     idle,
+    lists,
     micro,
     open_loop,
     peers,
@@ -51,7 +52,7 @@ VARIANTS = {
 
 CHOSEN = os.environ.get("BENCH_VARIANTS", " ".join(VARIANTS)).split()
 
-EXTRAS = os.environ.get("BENCH_EXTRAS", "swaps streams idle parts").split()
+EXTRAS = os.environ.get("BENCH_EXTRAS", "swaps streams idle lists parts").split()
 """What else is measured."""
 
 PEERS = os.environ.get("BENCH_PEERS", "fastmcp mcp-proxy contextforge")
@@ -98,6 +99,7 @@ def measure() -> figures.Document:
         swaps=swapped,
         streams=streams.measure() if "streams" in EXTRAS else None,
         idle=idle.measure() if "idle" in EXTRAS else None,
+        lists=lists.measure(seconds=SECONDS) if "lists" in EXTRAS else None,
         parts=parts,
         peers=beside,
         flush_before=before,

@@ -47,6 +47,7 @@ from airlock.model.health import COMPONENTS, State
 from airlock.policy.bundle import Bundle
 from airlock.store import pins, revocations
 from airlock.upstream.http import HttpUpstream
+from airlock.upstream.personal import Personal
 
 POLL = 0.25
 """Seconds between two looks at the store's versions: any change is known within a second everywhere."""
@@ -311,7 +312,7 @@ class Worker:
                 swept = self._clock.monotonic()
                 await self._forget(gateway)
                 for upstream in list(gateway.upstreams.values()):
-                    if isinstance(upstream, HttpUpstream):
+                    if isinstance(upstream, HttpUpstream | Personal):
                         await upstream.sweep()
             if self._writer.failed:
                 await asyncio.sleep(LAST_WORDS)

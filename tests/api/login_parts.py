@@ -61,6 +61,7 @@ class World:
             ledger=self.ledger,
             session=3600,
             clock=self.clock,
+            person=lambda who, browser: f"{who.subject}.{browser}",
         )
         self.oauth = OAuthApi(
             issuer=issuer,

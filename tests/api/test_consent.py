@@ -116,6 +116,19 @@ def test_a_person_who_agrees_goes_to_the_provider(world: World) -> None:
     assert cookie(response)[1].startswith("__Host-airlock-trip-")
 
 
+def test_a_page_of_the_gateway_learns_who_signed_in(world: World) -> None:
+    there = f"{GATEWAY}/api/v1/oauth/connect?ticket=t"
+    away = run(world.consent.sign_in(there, "b" * 43))
+    assert onward(away).startswith(THERE)
+    request = asked(
+        "/oauth/callback", query=f"code=c&state={query(onward(away))['state']}", headers=(cookie(away),)
+    )
+    back = run(world.consent.callback(request))
+    assert onward(back) == f"{there}&person=alice.{'b' * 43}"
+    assert world.rows == []
+    assert say(run(world.consent.callback(request))) == (400, "login_state_used")
+
+
 @pytest.mark.parametrize("decision", ["deny", "", "Allow"])
 def test_whoever_does_not_agree_goes_back_with_a_no(world: World, decision: str) -> None:
     shown = run(world.consent.authorize(authorize()))

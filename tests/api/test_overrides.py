@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -97,8 +98,9 @@ def test_a_second_value_says_what_it_would_change(store: Store) -> None:
     assert (told["before"], told["after"]) == ("10/min", "10/min")
 
 
-def test_a_rehearsal_gives_no_lease(store: Store) -> None:
+def test_a_rehearsal_gives_no_lease(store: Store, tmp_path: Path) -> None:
     house = House(store)
+    house.base = Config(data_dir=str(tmp_path / "without a log"))
     status, told = put(house, "rate_limiting.per_token", "10/min", dry_run=True)
     assert (status, told["before"], told["after"], told["dry_run"]) == (200, "200/min", "10/min", True)
     assert told["hit"] is None

@@ -36,6 +36,7 @@ def test_without_a_login_there_is_no_door_and_no_key(tmp_path: Path) -> None:
         strangers=nothing,
         writer=nothing,
         authenticate=nothing,
+        person=nothing,
         log=nothing,
     )
     assert (doors, facade.trusted(), facade.pinned(Keys())) == ((), (), Keys())
@@ -70,6 +71,7 @@ def test_a_token_that_does_not_count_counts_against_its_address(
         strangers=Strangers(log=FakeLog([]), clock=clock, failed=found.append),
         writer=cast("Any", FakeLog([])),
         authenticate=authenticate,
+        person=nothing,
         log=cast("Any", Lines()),
     )
     handler = next(route.handler for route in doors if (route.method, route.path) == (method, path))

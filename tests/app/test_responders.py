@@ -91,6 +91,7 @@ def test_a_long_timeline_comes_in_parts(store: Store) -> None:
     first = told(store, "timeline", id=incident.id)
     assert (len(first["events"]), first["more"]) == (MOST, True)
     rest = told(store, "timeline", id=incident.id, after=MOST)
+    assert told(store, "timeline", id=incident.id, after=None) == first
     assert [each["summary"] for each in rest["events"]] == [f"note {MOST + n}" for n in range(5)]
     assert not rest["more"]
 

@@ -187,7 +187,7 @@ def test_nesting_ends_somewhere() -> None:
 
 
 def test_every_action_of_the_closed_list_encodes() -> None:
-    assert len(vocabulary.ACTIONS) == 54
+    assert len(vocabulary.ACTIONS) == 55
     for action in vocabulary.ACTIONS:
         assert decode(encode(event(action=action)))["action"] == action
 

@@ -7,7 +7,20 @@ import pytest
 
 from bench import figures, report, saturate
 from bench.accounts import Reading
-from bench.figures import Document, Latency, Load, OpenLoop, Part, PeerRound, Round, Streams, Swaps
+from bench.figures import (
+    Document,
+    Held,
+    Latency,
+    Listing,
+    Lists,
+    Load,
+    OpenLoop,
+    Part,
+    PeerRound,
+    Round,
+    Streams,
+    Swaps,
+)
 
 LOAD = Load(requests=1000, rate=500.0, p50_ms=1.0, p99_ms=2.0, backlog=7)
 
@@ -56,6 +69,25 @@ def governed_rounds(rate: float, cpu_us: float) -> list[Round]:
     return [of(row, rate, cpu_us) for row in ("mixed", "low", "medium")]
 
 
+def listing(what: str, value: float) -> Listing:
+    return Listing(
+        what=what, who="developer", tools=2000, pages=1, kib=1718.0, first=latency(1.0), whole=latency(value)
+    )
+
+
+def held_open(count: int, kib: float, ms: float) -> Streams:
+    return Streams(
+        count=count,
+        kib_each=kib,
+        opened_s=2.5,
+        revoked=latency(50.0),
+        cut=latency(ms),
+        cpu_ms=90.0,
+        stalled_ms=7.0,
+        left=Held(files=0, tasks=0, processes=0),
+    )
+
+
 def document(*, rate: float = 100.0) -> Document:
     rounds = [
         one
@@ -73,8 +105,9 @@ def document(*, rate: float = 100.0) -> Document:
         open_loop=loop,
         variants={"flush+5ms": rounds[:2]},
         swaps=Swaps(per_second=19.0, quiet=rounds[1], swapped=rounds[5]),
-        streams=Streams(count=1000, kib_each=40.0, opened_s=2.5, cut=latency(300.0), stalled_ms=7.0),
-        idle=Streams(count=9000, kib_each=20.0, opened_s=2.5, cut=latency(200.0), stalled_ms=7.0),
+        streams=held_open(1000, 40.0, 300.0),
+        idle=held_open(9000, 20.0, 200.0),
+        lists=Lists(servers=50, rows=[listing("all answer", 4.0), listing("pages", 30.0)], troubled=1.02),
         parts=[Part(name="scan", value=33.0, unit="us", bar=100.0)],
         peers=[
             PeerRound(name="one", package="one==1", does="less", rate=10.0, times_nginx=99.0),
@@ -124,6 +157,7 @@ def test_each_bar_is_held_against_nginx_of_the_same_run() -> None:
         (10.0, False),
         (1.75, False),
         (3.5, True),
+        (4.0, True),
     ]
     assert figures.bars(document(rate=150.0))[0].met
 
@@ -141,6 +175,7 @@ def test_the_report_has_swaps_streams_parts_and_peers() -> None:
     assert "0.00" not in found["19 blocks a second"]
     assert "300.00" in found["1000 busy"]
     assert "200.00" in found["9000 idle"]
+    assert "4.00" in found["all answer"] and "30.00" in found["pages"]
     assert "33 us" in found["scan"]
     assert "99" in found["one==1"]
     assert "it did not start" in found["two==2"]
@@ -148,10 +183,12 @@ def test_the_report_has_swaps_streams_parts_and_peers() -> None:
 
 def test_what_was_not_measured_has_no_table() -> None:
     bare = msgspec.structs.replace(
-        document(), swaps=None, streams=None, idle=None, parts=[], peers=[], variants={}
+        document(), swaps=None, streams=None, idle=None, lists=None, parts=[], peers=[], variants={}
     )
     text = report.render(bare)
-    assert not any(word in text for word in ("blocks a second", "open streams", "part, alone", "program"))
+    assert not any(
+        word in text for word in ("blocks a second", "open streams", "tools/list", "part, alone", "program")
+    )
 
 
 def test_a_run_that_others_disturbed_says_so() -> None:

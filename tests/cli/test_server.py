@@ -75,6 +75,7 @@ def test_the_list_counts_pinned_tools_and_waiting_definitions(config: Path) -> N
     assert rows[0] == {
         "name": "notes",
         "transport": "stdio",
+        "isolation": "shared",
         "tenant": "acme",
         "sensitivity": "low",
         "pinned": 2,

@@ -38,7 +38,8 @@ def control(folder: Path) -> tuple[Run, ...]:
 def servers(folder: Path) -> tuple[tuple[Run, ...], tuple[Scenario, ...]]:
     """All pairs over both transports, and the older release of the suite."""
     eras = ("legacy", "modern")
-    with governed(folder, http=(*eras, "dual"), stdio=eras) as (_, shim):
+    stdio = [(pair.upstream, pair.isolation) for pair in CROSSED]
+    with governed(folder, http=(*eras, "dual"), stdio=stdio) as (_, shim):
         base = f"http://localhost:{shim.port}/mcp"
         plan = [
             *((pair, way) for way in ("http", "stdio") for pair in CROSSED),
@@ -46,7 +47,9 @@ def servers(folder: Path) -> tuple[tuple[Run, ...], tuple[Scenario, ...]]:
         ]
         runs = [
             _again(
-                _ask(f"{base}/{pair.upstream}-{way}", pair, way, RAW / f"{pair.name}-{way}-{pair.revision}"),
+                _ask(
+                    f"{base}/{pairs.server(pair, way)}", pair, way, RAW / f"{pair.name}-{way}-{pair.revision}"
+                ),
                 base,
             )
             for pair, way in plan

@@ -43,12 +43,18 @@ def _listens(port: int) -> bool:
         return False
 
 
-def over_stdio(era: str) -> dict[str, Any]:
+def named(era: str, isolation: str) -> str:
+    """The name of the fixture over stdio."""
+    return f"{era}-stdio" if isolation == "shared" else f"{era}-stdio-{isolation}"
+
+
+def over_stdio(era: str, isolation: str = "shared") -> dict[str, Any]:
     """The fixture as an entry of the configuration, started by the gateway as a user of its own."""
     (interpreter, _), variables = stdio_command("notes.py")
     return {
-        "name": f"{era}-stdio",
+        "name": named(era, isolation),
         "transport": "stdio",
+        "isolation": isolation,
         "command": [interpreter, "-m", "tests.conformance.fixture", "--stdio", "--era", era],
         "env": {"PYTHONPATH": f"{ROOT}:{variables['PYTHONPATH']}", "PYTHONDONTWRITEBYTECODE": "1"},
     }
@@ -56,18 +62,19 @@ def over_stdio(era: str) -> dict[str, Any]:
 
 @contextmanager
 def governed(
-    folder: Path, *, http: Sequence[str] = (), stdio: Sequence[str] = ()
+    folder: Path, *, http: Sequence[str] = (), stdio: Sequence[tuple[str, str]] = ()
 ) -> Generator[tuple[Deployment, Shim]]:
-    """A gateway in front of fixtures of these eras, and the shim in front of the gateway.
+    """A gateway in front of fixtures of these eras, over stdio also of these isolations, and the shim in
+    front of the gateway.
 
-    A fixture is the server `<era>-http` or `<era>-stdio`, at `/mcp/<name>`.
+    A fixture is the server `<era>-http`, or what `named` says, at `/mcp/<name>`.
     """
     with ExitStack() as stack:
         servers = [
             {"name": f"{era}-http", "transport": "http", "url": stack.enter_context(fixture(folder, era))}
             for era in http
         ]
-        servers += [over_stdio(era) for era in stdio]
+        servers += [over_stdio(*each) for each in stdio]
         deployment = stack.enter_context(Deployment(folder, servers))
         token = deployment.token("conformance", roles=["admin"], ttl=7200)
         yield deployment, stack.enter_context(Shim(to=deployment.port, token=token))

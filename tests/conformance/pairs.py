@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import yaml
 
-from tests.conformance.governed import ROOT
+from tests.conformance.governed import ROOT, named
 from tests.conformance.suite import Scenario, scored
 
 HERE = ROOT / "tests/conformance"
@@ -16,30 +16,23 @@ BASELINE = HERE / "baseline-ml.yml"
 
 
 class Pair(msgspec.Struct, frozen=True):
-    """A client's era and an upstream's. `upstream` is the era of the fixture."""
+    """A client's era and an upstream's. `upstream` is the era of the fixture, `isolation` says what processes
+    it has where it is reached over stdio."""
 
     name: str
     revision: str
     upstream: str
+    isolation: str = "shared"
 
 
-LL = Pair("LL", "2025-11-25", "legacy")
-LM = Pair("LM", "2025-11-25", "modern")
-ML = Pair("ML", "2026-07-28", "legacy")
+LL = Pair("LL", "2025-11-25", "legacy", "session")
+LM = Pair("LM", "2025-11-25", "modern", "session")
+ML = Pair("ML", "2026-07-28", "legacy", "principal")
 MM = Pair("MM", "2026-07-28", "modern")
 DUAL_LEGACY = Pair("dual", "2025-11-25", "dual")
 DUAL_MODERN = Pair("dual", "2026-07-28", "dual")
 CROSSED = (LL, LM, ML, MM)
 DUAL = (DUAL_LEGACY, DUAL_MODERN)
-
-EXPLAINED: Mapping[str, str] = {
-    "auth/": "the gateway cannot log in at a server: a credential of its own comes from a file",
-    "elicitation-sep1034-client-defaults": "the server asks on the stream that belongs to no call, and the "
-    "gateway passes on only what belongs to one",
-    "http-custom-headers": "sends null where the schema says boolean, and arguments are held to the schema",
-    "server-sse-multiple-streams": "names a version in its session that was not negotiated, which is refused",
-}
-"""Why a scenario is missed, by its name or by what that begins with, where the cause is known."""
 
 BY_SPECIFICATION: Mapping[str, str] = {
     "input-required-result-basic-elicitation": "demands the key user_name; a request of a legacy server has "
@@ -60,7 +53,7 @@ class Run(msgspec.Struct, frozen=True):
     @property
     def server(self) -> str:
         """Name of the fixture in the gateway's configuration."""
-        return f"{self.pair.upstream}-{self.transport}"
+        return server(self.pair, self.transport)
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -103,9 +96,9 @@ class Run(msgspec.Struct, frozen=True):
         return [line(self.pair, self.transport, name) for name in self.passed]
 
 
-def explained(scenario: str) -> str:
-    """The cause of a miss, in a sentence with its colon; empty where it is not known."""
-    return next((f"{why}: " for name, why in EXPLAINED.items() if scenario.startswith(name)), "")
+def server(pair: Pair, transport: str) -> str:
+    """Name of the fixture in the gateway's configuration."""
+    return named(pair.upstream, pair.isolation) if transport == "stdio" else f"{pair.upstream}-http"
 
 
 def line(pair: Pair, transport: str, scenario: str) -> str:

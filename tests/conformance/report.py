@@ -9,7 +9,7 @@ import msgspec
 
 import airlock
 from tests.conformance.governed import ROOT
-from tests.conformance.pairs import BY_SPECIFICATION, Run, explained
+from tests.conformance.pairs import BY_SPECIFICATION, Run
 from tests.conformance.suite import SUITE, SUITE_2025, Scenario, version
 
 PAGE = ROOT / "docs/conformance/mcp.md"
@@ -138,10 +138,9 @@ def _client_misses(found: Found) -> list[Sequence[str]]:
 
 def _why(scenario: Scenario) -> str:
     worst = (*scenario.of("FAILURE"), *scenario.of("WARNING"))
-    said = (
-        _cell(f"{worst[0].id}: {worst[0].error_message}".rstrip(": ")) if worst else "was not reached in time"
-    )
-    return explained(scenario.name) + said
+    if not worst:
+        return "was not reached in time"
+    return _cell(f"{worst[0].id}: {worst[0].error_message}".rstrip(": "))
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

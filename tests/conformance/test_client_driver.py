@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 from mcp_types import ElicitRequestFormParams, ElicitRequestURLParams, Tool
 
-from tests.conformance.client_driver import calls, elicited
+from tests.conformance.client_driver import calls, credential_for, elicited
 
 
 def tool(name: str, *required: str, **properties: dict[str, Any]) -> Tool:
@@ -55,3 +56,15 @@ def test_a_page_is_visited() -> None:
     params = ElicitRequestURLParams(message="?", url="https://example.com/", elicitation_id="1")
     context: Any = None
     assert asyncio.run(elicited(context, params)).action == "accept"
+
+
+def test_a_client_that_the_scenario_registered_is_used_at_its_issuer_alone(tmp_path: Path) -> None:
+    context = {"client_id": "known", "client_secret": "s", "issuer": "http://localhost:9"}
+    found = credential_for(context, tmp_path)
+    assert (found["client_id"], found["issuers"], "register" in found) == (
+        "known",
+        [context["issuer"]],
+        False,
+    )
+    assert Path(found["file"]).read_text() == "s"
+    assert credential_for({}, tmp_path)["register"] == ["*"]

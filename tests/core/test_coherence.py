@@ -51,6 +51,7 @@ STDIO = "transport: stdio, command: [sh, -c, cat]"
         ("transport: http, url: 'http://h/#'", "url: has a fragment"),
         (f"{HTTP}, command: [sh]", "command: not used by this transport"),
         (f"{HTTP}, env: {{A: b}}", "env: not used by this transport"),
+        (f"{HTTP}, isolation: session", "isolation: not used by this transport"),
         (f"{HTTP}, unsafe_shared_user: true", "unsafe_shared_user: not used by this transport"),
         (f"{HTTP}, credential: {{}}", "credential: file and env"),
         (f"{HTTP}, credential: {{file: secret, env: A}}", "credential: file and env"),

@@ -40,6 +40,15 @@ def test_narrowing_by_role_or_client_is_read(tmp_path: Path) -> None:
     assert lists.narrow == (NarrowEntry(clients=("ide",), tags=("a",)),)
 
 
+def test_refusals_are_told_in_their_form_on_routes_that_there_are(tmp_path: Path) -> None:
+    text = "denials: {tools_call: jsonrpc, routes: [%s]}\n"
+    assert loaded(tmp_path, text % "/mcp, /mcp/docs").denials.routes == ("/mcp", "/mcp/docs")
+    assert problems(tmp_path, text % "/mcp, docs, /mcp/dosc") == [
+        "denials.routes.1: found `docs`",
+        "denials.routes.2: found `/mcp/dosc`",
+    ]
+
+
 @pytest.mark.parametrize("name", ["airlock", "airlock-incidents"])
 def test_beside_the_gateway_itself_no_server_is_called_like_it(tmp_path: Path, name: str) -> None:
     assert problems(tmp_path, "", name) == [f"servers.0.name: {name} is taken"]

@@ -2,91 +2,19 @@
 
 from __future__ import annotations
 
-import tracemalloc
-from collections.abc import Iterator
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from airlock.core import heap
-from airlock.core.heap import Heap, Held, Tracing
-from tests.gateway.parts import NOW, HandClock
-
-HOARD: list[bytearray] = []
-MIB = 1 << 20
+from tests.core.heap_looks import LOOKS
 
 
-class Marked:
-    """A type that nobody else makes objects of."""
-
-
-class Boastful:
-    """Says more of itself than there is memory."""
-
-    def __sizeof__(self) -> int:
-        return 1 << 60
-
-
-KEPT = {"marked": [Marked() for _ in range(1000)], "boastful": [Boastful()]}
-
-
-class Leaky:
-    """Keeps what it gets."""
-
-    def leak(self, count: int) -> None:
-        HOARD.extend(bytearray(MIB) for _ in range(count))
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def tracing(clock: HandClock) -> Iterator[Tracing]:
-    made = Tracing(clock)
-    yield made
-    HOARD.clear()
-    clock.seconds += 10_000
-    made.tick()
-    assert not tracemalloc.is_tracing()
-
-
-def leaked(found: Heap) -> list[Held]:
-    return [held for held in found.traced if held.size >= 4 * MIB]
-
-
-def test_from_the_first_look_to_the_end_of_tracing(tracing: Tracing, clock: HandClock) -> None:
-    # What is there is told by type, and allocations are traced from then on.
-    found = tracing.look(60)
-    assert (found.traced_since, found.traced) == (None, ())
-    (marked,) = [held for held in found.older if held.stack[0].function.endswith("test_heap.Marked")]
-    assert (marked.objects, marked.stack[1].function) == (1000, "held by list")
-    assert found.resident > 10 * MIB
-    assert max(held.size for held in found.older) < found.resident
-    assert tracemalloc.is_tracing()
-    # A later look names the function that keeps most.
-    Leaky().leak(8)
-    clock.seconds += 59
-    found = tracing.look(60)
-    assert found.traced_since == NOW
-    (first,) = leaked(found)
-    assert first == found.traced[0]
-    assert first.stack[0].function.startswith(f"{__name__}.Leaky.leak")
-    assert first.stack[0].file == __file__
-    assert [frame.function for frame in first.stack][-1].startswith(f"{__name__}.")
-    assert first.objects >= 8
-    # It ends when nobody has looked for long.
-    clock.seconds += 59
-    tracing.tick()
-    assert tracemalloc.is_tracing()
-    clock.seconds += 1
-    tracing.tick()
-    assert not tracemalloc.is_tracing()
-
-
-def test_what_is_small_is_told_as_one_sum(tracing: Tracing, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heap, "MOST", 3)
-    older = tracing.look(60).older
-    assert len(older) == 4
-    assert older[3].stack[0].function == heap.REST
-    assert older[0].size >= older[1].size >= older[2].size > 0
+@pytest.mark.parametrize("look", LOOKS)
+def test_what_a_look_tells(look: str) -> None:
+    command = [sys.executable, "-m", "tests.core.heap_looks", look]
+    ended = subprocess.run(
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr

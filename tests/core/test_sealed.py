@@ -205,3 +205,14 @@ class TestKeyFile:
         sealer = load_or_create_keys(tmp_path)
         assert [sealer.open("session", text) for text in texts] == [b"x"] * 6
         assert os.listdir(tmp_path / "keys") == ["seal.json"]
+
+
+def test_a_derived_sealer_shares_nothing_with_the_first_nor_with_one_for_another_use() -> None:
+    derived = SEALER.derived("tenant a")
+    text = derived.seal("vault", b"secret")
+    assert SEALER.derived("tenant a").open("vault", text) == b"secret"
+    for other in (SEALER, SEALER.derived("tenant b")):
+        with pytest.raises(SealBroken):
+            other.open("vault", text)
+    rotated = Sealer({"b2": NEW, "c3": OLD}, "c3").derived("tenant a")
+    assert rotated.open("vault", text) == b"secret"

@@ -99,6 +99,15 @@ def test_header_names_are_in_lower_case_and_come_in_order() -> None:
     )
 
 
+def test_blanks_around_a_field_are_no_part_of_its_value() -> None:
+    async def tell(visit: Visit) -> None:
+        visit.answer(200, (), b"|".join(value for _, value in visit.fields))
+
+    assert heard(tell, GET + b"Mcp-Name: \t a b \t \r\nEmpty:   \r\n" + LAST).endswith(
+        b"localhost|a b||close"
+    )
+
+
 def test_the_answer_to_head_has_no_body() -> None:
     answer = heard(hello, GET.replace(b"GET", b"HEAD") + LAST)
     assert b"content-length: 5\r\n" in answer

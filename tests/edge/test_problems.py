@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from airlock.core import metrics
+from airlock.core.config import Config, DenialsSection
 from airlock.core.errors import (
     AuditFault,
     Effect,
@@ -132,6 +133,51 @@ def test_a_policy_gives_its_own_reason() -> None:
     assert (
         told(explained(asking(), failing(40301, policy_reason="not_today")))["policy_reason"] == "not_today"
     )
+
+
+LEASED: dict[str, Any] = {
+    "scope": {"kind": "tool", "server": "docs", "name": "echo"},
+    "expires_at": NOW + 90,
+    "incident": "INC-1",
+    "policy_reason": "not_today",
+}
+
+
+@pytest.mark.parametrize("method", ["tools/call", "prompts/get"])
+def test_r5_a_refusal_tells_no_more_than_it_is_to(method: str) -> None:
+    log = Lines()
+    problems = Problems(public_url=PUBLIC, conceal=reveal, clock=HandClock(), log=log)
+    reached, failure = asking(method), failing(40302, **LEASED)
+    assert "INC-1" in problems.explain(reached, failure).body.decode()
+    problems.reload(Config(denials=DenialsSection(disclosure="minimal")))
+    reply = problems.explain(reached, failure)
+    assert told(reply) == {
+        "code": 40302,
+        "reason": "contained",
+        "decision_id": reached.caller.inbound.request_id,
+        "retry_after": 90,
+        "effect": "none",
+    }
+    assert "INC-1" not in reply.body.decode()
+    assert "2026" not in reply.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("routes", "server", "form"),
+    [
+        ((), "", "error"),
+        ((), "docs", "error"),
+        (("/mcp/docs",), "docs", "error"),
+        (("/mcp/docs",), "", "result"),
+    ],
+)
+def test_r1_a_route_can_be_told_refusals_as_errors(routes: tuple[str, ...], server: str, form: str) -> None:
+    denials = DenialsSection(tools_call="jsonrpc", routes=routes)
+    problems = Problems(public_url=PUBLIC, conceal=reveal, clock=HandClock(), log=Lines(), denials=denials)
+    caller = authenticated(call_message(), server=server)
+    reply = problems.explain(identified("tools/call", caller=caller), failing(40301))
+    assert (reply.status, form in json.loads(reply.body)) == (200, True)
+    assert told(reply)["code"] == 40301
 
 
 @pytest.mark.parametrize("kind", ["principal", "client", "tenant"])

@@ -75,6 +75,44 @@ def comments(peer: Peer) -> list[float]:
     return [at for at, data in peer.sent if data == b":\n\n"]
 
 
+def concluding(peer: Peer, *, said: bool = True, paused: bool = False) -> Work:
+    """A notification, and a reply ahead of the work; then another one, and the end of the work."""
+
+    async def work(conversation: Conversation) -> Reply:
+        if said:
+            conversation.notify("notifications/progress", {"progress": 0})
+        await asyncio.sleep(0.1)
+        peer.hold(paused=paused)
+        conversation.conclude(REPLY)
+        peer.hold(paused=False)
+        conversation.conclude(REPLY)
+        conversation.notify("notifications/progress", {"progress": 1})
+        await asyncio.sleep(KEEP_ALIVE + 1)
+        return REPLY
+
+    return work
+
+
+def test_a_reply_may_be_sent_ahead_of_the_work_and_is_the_last_word() -> None:
+    peer = Peer(None)
+    travel(converse(concluding(peer), peer))
+    assert progress(peer) == [0, "reply"]
+    assert (peer.sent[-1][0], peer.ended, peer.listener, comments(peer)) == (0.1, True, None, [])
+
+
+def test_who_hears_nothing_yet_gets_the_reply_at_the_end_of_the_work() -> None:
+    peer = Peer(None)
+    travel(converse(concluding(peer, said=False), peer))
+    assert progress(peer) == [1, "reply"]
+    assert peer.sent[-1][0] > KEEP_ALIVE
+
+
+def test_who_takes_nothing_is_told_when_it_does() -> None:
+    peer = Peer(None)
+    travel(converse(concluding(peer, paused=True), peer))
+    assert progress(peer) == [0, "reply"]
+
+
 @pytest.mark.parametrize("reply", [REPLY, REFUSED], ids=["result", "refusal"])
 def test_a_fast_answer_is_one_json_object_with_its_own_status(reply: Reply) -> None:
     peer = answered(working(0, reply))

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from airlock.audit.commit import fault
+from airlock.core.clock import Clock
 from airlock.core.config import ListsSection, RedactionSection, ServerEntry
 from airlock.core.errors import AuditFault, Fault, Refused
 from airlock.core.ids import uuid7
@@ -29,6 +30,7 @@ from airlock.gateway.definitions import Definitions
 from airlock.gateway.diet import Diet
 from airlock.gateway.fit import Fit
 from airlock.gateway.forward import Forward
+from airlock.gateway.lifetime import Lifetime
 from airlock.gateway.live import Live
 from airlock.gateway.pages import Pages
 from airlock.gateway.pipeline import Pipeline
@@ -362,7 +364,13 @@ def redact_request(of: Redactors | None = None, *, clock: HandClock | None = Non
 
 
 def redact_response(of: Redactors | None = None) -> RedactResponse:
-    return RedactResponse(redactors=of or redactors(), fit=Fit(), asking=anything, sealed=rounds().sealed)
+    return RedactResponse(
+        redactors=of or redactors(), fit=Fit(), asking=anything, sealed=rounds().sealed, lifetime=lifetime()
+    )
+
+
+def lifetime(clock: Clock | None = None) -> Lifetime:
+    return Lifetime(clock=clock or HandClock(), most=300.0)
 
 
 def _always(*_: object) -> bool:
@@ -438,11 +446,15 @@ class House:
         self.upstreams: dict[str, Any] = upstreams
         asking = Asking(self.authorize.may_ask)
         rounds = Rounds(States(sealer=sealer(), clock=self.clock))
-        response = RedactResponse(redactors=self.redactors, fit=Fit(), asking=asking, sealed=rounds.sealed)
+        keep = lifetime(self.clock)
+        response = RedactResponse(
+            redactors=self.redactors, fit=Fit(), asking=asking, sealed=rounds.sealed, lifetime=keep
+        )
         self.answers = answers = Answers(
             visible=self.authorize.visible,
             visibility=Visibility(visible=self.authorize.visible, standing=self.authorize.standing),
             pages=Pages(sealer=sealer(), size=(listing or ListsSection()).page),
+            lifetime=keep,
             sessions=self.sessions,
             record=self.record,
             clock=self.clock,

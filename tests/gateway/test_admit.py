@@ -74,6 +74,34 @@ def test_a_pattern_cannot_run_long() -> None:
     assert refused(call({"text": "a" * 50_000 + "b"})).code == 40301
 
 
+def test_an_optional_argument_that_is_null_counts_as_absent_for_everything_that_follows() -> None:
+    of = call({"text": None, "region": "eu"})
+    assert Admit()(of).routed.arguments == {"region": "eu"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"id": None}, "id: null is not of type"),
+        ({"other": None, "id": 1}, "other"),
+        ({"in": {"deep": None}, "id": 1}, "in/deep: null is not of type"),
+        ({"word": None, "id": 2, "in": 3}, "in: 3 is not of type"),
+    ],
+)
+def test_another_null_is_what_it_is(arguments: dict[str, Any], said: str) -> None:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": {
+            "id": {"type": "integer"},
+            "word": {"type": "string"},
+            "in": {"type": "object", "properties": {"deep": {"type": "boolean"}}},
+        },
+        "required": ["id"],
+        "additionalProperties": False,
+    }
+    assert said in refused(call(arguments, schema=schema)).text
+
+
 def test_another_case_of_a_declared_argument_is_refused() -> None:
     error = refused(call({"Text": "a"}))
     assert isinstance(error, Rejected)

@@ -8,8 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec import structs
 
 import airlock
+from airlock.core.config import Config, ListsSection
+from airlock.gateway.diet import HOW
 from airlock.model.call import Reply
 from airlock.model.server import RegisteredServer
 from tests.gateway.parts import META, MODERN, House, definition, entry, no, registered
@@ -73,6 +76,31 @@ def test_on_its_own_route_a_server_introduces_itself(tmp_path: Path) -> None:
 def test_a_server_that_was_never_read_is_introduced_as_the_gateway(tmp_path: Path) -> None:
     house = House(tmp_path, RegisteredServer(entry=entry()))
     assert result(handshake(house, server="docs"))["serverInfo"]["name"] == "airlock"
+
+
+def speaking(text: str, name: str = "docs", **more: Any) -> RegisteredServer:
+    server = registered(name, trust_instructions=True, **more)
+    assert server.catalog is not None
+    return structs.replace(server, catalog=structs.replace(server.catalog, instructions=text))
+
+
+def test_f5_instructions_are_the_operators_and_then_those_of_trusted_servers(tmp_path: Path) -> None:
+    trusted, other = speaking("Ask twice. Write to a@example.com."), registered("files")
+    theirs = speaking("Theirs.", "theirs", tenant="globex")
+    house = House(tmp_path, trusted, other, theirs, redaction={"detectors": ("email",)})
+    usual = result(handshake(house))["instructions"]
+    assert usual.startswith("Tools of several servers")
+    assert usual.endswith("From the server docs: Ask twice. Write to [REDACTED:email].")
+    house.answers.reload(Config(lists=ListsSection(instructions="Be brief.", find_tools=True)))
+    told = result(ask(house, "server/discover", modern=True))["instructions"].split("\n\n")
+    assert told[0] == f"Be brief. {HOW}"
+    assert told[1].startswith("From the server docs: Ask twice.")
+
+
+def test_f5_on_its_own_route_a_server_is_heard_where_it_is_trusted(tmp_path: Path) -> None:
+    house = House(tmp_path, speaking("é" * 1500), registered("files"))
+    assert result(handshake(house, server="docs"))["instructions"] == "é" * 1024
+    assert "instructions" not in result(handshake(house, server="files"))
 
 
 def test_discovery_names_the_versions_of_the_envelope_and_may_be_kept_privately(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from airlock.core.errors import Effect, Fault, Refused, Unauthenticated
 from airlock.gateway.contain import Contain
 from airlock.gateway.forward import Forward
-from airlock.gateway.lists import CONTAINED_TTL_MS, TTL_MS, ttl_ms
+from airlock.gateway.lifetime import CONTAINED_MS
 from airlock.gateway.live import Live, no_longer
 from airlock.gateway.read import Read
 from airlock.gateway.serving import Serving
@@ -24,7 +24,7 @@ from airlock.model.call import Authenticated, Redacted
 from airlock.model.containment import Leases, compiled
 from airlock.model.lease import Lease
 from airlock.model.snapshot import Current
-from airlock.model.upstream import Notify, UpstreamAnswer, UpstreamRequest
+from airlock.model.upstream import KEEP_MS, Notify, UpstreamAnswer, UpstreamRequest
 from tests.gateway.parts import (
     LEGACY_CLIENT,
     NOW,
@@ -36,6 +36,7 @@ from tests.gateway.parts import (
     authenticated,
     call_message,
     identified,
+    lifetime,
     noting,
     redacted,
     registered,
@@ -233,14 +234,14 @@ def test_a_change_that_is_about_others_stops_nothing() -> None:
 @pytest.mark.parametrize(
     ("held", "ttl"),
     [
-        ((), TTL_MS),
-        ((CALLERS["principal"][0],), TTL_MS),
-        ((TOOLS["tool"][0],), CONTAINED_TTL_MS),
-        ((TOOLS["server"][0],), CONTAINED_TTL_MS),
+        ((), KEEP_MS),
+        ((CALLERS["principal"][0],), KEEP_MS),
+        ((TOOLS["tool"][0],), CONTAINED_MS),
+        ((TOOLS["server"][0],), CONTAINED_MS),
     ],
 )
 def test_a_list_is_kept_for_less_long_while_something_is_held_back(held: tuple[Lease, ...], ttl: int) -> None:
-    assert ttl_ms(identified(caller=caller(*held))) == ttl
+    assert lifetime().of_list(identified(caller=caller(*held))) == ttl
 
 
 def caller(*leases: Lease) -> Authenticated:
@@ -258,7 +259,10 @@ def test_a_terminated_session_is_unknown_and_the_record_says_why() -> None:
     with pytest.raises(Refused) as refused:
         sessions.open(text, caller(over), NOW)
     assert (refused.value.reason, refused.value.text[:15]) == ("session_terminated", "Unknown session")
-    assert sessions.open(text, caller(LEASES["session"][0]), NOW).sid == sid
+    opened = sessions.open(text, caller(LEASES["session"][0]), NOW)
+    assert opened.sid == sid
+    assert sessions.still(opened, caller(LEASES["session"][0]), NOW)
+    assert not sessions.still(opened, caller(over), NOW)
 
 
 @pytest.mark.parametrize("kind", CALLERS)

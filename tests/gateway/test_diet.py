@@ -214,6 +214,10 @@ def test_a_search_is_checked_as_any_call(arguments: dict[str, Any]) -> None:
     assert (refused.value.code, refused.value.policy_reason) == (40301, "arguments_invalid")
 
 
+def test_a_limit_that_is_null_counts_as_absent() -> None:
+    assert read_query({"query": "x", "limit": None}) == read_query({"query": "x"})
+
+
 def test_words_have_no_case_no_plural_and_no_humps() -> None:
     assert words("sendMessages to_IDs", None, 7) == {"send", "message", "to", "ids"}
 

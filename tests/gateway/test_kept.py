@@ -66,6 +66,52 @@ def test_all_streams_together_are_bounded(place: Kept, monkeypatch: pytest.Monke
     assert place.streams.size <= 3000
 
 
+def test_a_stream_that_speaks_keeps_what_it_says_and_the_others_make_room(
+    place: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "TOTAL", 3000)
+    first, second = place.streams.begin("s"), place.streams.begin("s")
+    for stream in (first, second, first):
+        stream.add(b"x" * 1200)
+    assert (first.after(0).data.count("event: message"), second.after(0).data) == (2, "")
+    first.add(b"x" * 1200)
+    assert first.after(0).data.count("event: message") == 3
+    second.add(b"y")
+    assert (first.after(0).data, second.after(0).data != "") == ("", True)
+
+
+def test_a_full_house_looks_at_no_stream_that_holds_nothing(
+    place: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "TOTAL", 3000)
+    forgotten: list[str] = []
+    forget = kept.Kept.forget
+
+    def noted(self: kept.Kept) -> None:
+        forgotten.append(self.id)
+        forget(self)
+
+    monkeypatch.setattr(kept.Kept, "forget", noted)
+    streams = [place.streams.begin("s") for _ in range(50)]
+    for stream in streams:
+        stream.add(b"x" * 1200)
+    assert forgotten == [stream.id for stream in streams[:48]]
+
+
+def test_a_session_counts_as_read_while_somebody_waits_at_its_stream(place: Kept) -> None:
+    async def scenario() -> None:
+        stream = place.streams.stand("read")
+        place.streams.stand("left")
+        reading = asyncio.create_task(place.streams.wait(stream, 0, 60))
+        await asyncio.sleep(0)
+        assert place.streams.read() == ["read"]
+        stream.add(b"{}")
+        await reading
+        assert place.streams.read() == []
+
+    asyncio.run(scenario())
+
+
 def test_a_stream_is_found_in_its_own_session_only(place: Kept) -> None:
     stream = place.streams.begin("s")
     assert place.streams.find(stream.id, "s") is stream

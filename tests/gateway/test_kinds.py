@@ -36,6 +36,18 @@ def serving(told: Offer = OFFERED, *, pin: PinState = "pinned", **more: Any) -> 
     return RegisteredServer(entry=of, catalog=held, state="ready")
 
 
+USES: dict[str, dict[str, Any]] = {
+    "tools/call": {"name": "docs__greet", "arguments": {}},
+    "prompts/get": {"name": "docs__greet"},
+    "resources/read": {"uri": "mcp+docs:file:///plan"},
+    "completion/complete": {
+        "ref": {"type": "ref/prompt", "name": "docs__greet"},
+        "argument": {"name": "who", "value": "b"},
+    },
+}
+"""A use of each method."""
+
+
 class Trial:
     """One gateway before one server that answers with `result`."""
 
@@ -49,7 +61,7 @@ class Trial:
         if modern:
             told["_meta"] = {f"{META}protocolVersion": MODERN, f"{META}clientCapabilities": {}}
             headers = {"mcp-protocol-version": MODERN, "mcp-method": method}
-            if method in ("prompts/get", "resources/read"):
+            if method in ("tools/call", "prompts/get", "resources/read"):
                 headers["mcp-name"] = params.get("name") or params["uri"]
         message = {"jsonrpc": "2.0", "id": 1, "method": method, "params": told}
         return asyncio.run(self.house.govern(self.house.inbound(message, server=server, headers=headers)))
@@ -338,3 +350,16 @@ def test_what_servers_can_is_said_as_far_as_it_is_served(tmp_path: Path) -> None
     alone = Trial(tmp_path, serving(only))
     assert alone("server/discover", {}, modern=True, server="docs")["capabilities"].keys() == {"prompts"}
     assert alone("server/discover", {}, modern=True)["capabilities"].keys() == {"tools", "prompts"}
+
+
+@pytest.mark.parametrize("modern", [False, True])
+@pytest.mark.parametrize("method", USES)
+def test_what_a_server_did_not_run_for_its_headers_is_sent_once_more_and_not_told(
+    tmp_path: Path, method: str, *, modern: bool
+) -> None:
+    trial = Trial(tmp_path)
+    trial.answer = answered(error={"code": -32020, "message": "header mismatch"})
+    told = trial(method, USES[method], modern=modern)
+    assert (told["code"], told["data"]) == (-32603, {"upstreamCode": -32020})
+    assert len(trial.house.upstream.requests) == 2
+    assert trial.house.stale == ["docs"]

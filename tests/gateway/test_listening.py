@@ -13,6 +13,7 @@ from airlock.core.errors import Fault, Refused, Rejected, Unauthenticated
 from airlock.edge.reader import Reader
 from airlock.edge.stream import KEEP_ALIVE
 from airlock.gateway import listening
+from airlock.gateway.audience import Audience
 from airlock.gateway.changes import Changes
 from airlock.gateway.kept import Streams
 from airlock.gateway.listening import Listening, Opened
@@ -21,7 +22,8 @@ from airlock.gateway.visibility import Visibility
 from airlock.mcp.names import Kind
 from airlock.model.call import Authenticated, Identified, Inbound, Reached, Redacted
 from airlock.model.server import Item
-from tests.edge.parts import Peer, travel
+from airlock.model.snapshot import Current, Revocations
+from tests.edge.parts import Peer, now, travel
 from tests.gateway.parts import (
     NOW,
     HandClock,
@@ -56,7 +58,7 @@ class Door:
         self.alone: list[str] = []
         self.away = False
         self.gone = False
-        self.snapshot = snapshot()
+        self.current = Current(snapshot())
         self.streams = [Streams(slot=slot, clock=self.clock, undelivered=self._lost) for slot in range(2)]
         self.doors = [self._door(streams) for streams in self.streams]
         self.session, self.sid = self.sessions.mint(authenticated(), "2025-11-25", NOW)
@@ -65,6 +67,9 @@ class Door:
         return Listening(
             authenticate=self._authenticate,
             sessions=self.sessions,
+            audience=Audience(
+                authenticate=self._authenticate, permit=self.sessions.permit, current=self.current
+            ),
             streams=streams,
             far=self._far,
             alone=self.alone.append,
@@ -79,7 +84,7 @@ class Door:
     def _authenticate(self, told: Inbound) -> Authenticated:
         if self.away:
             raise Unauthenticated(401, "token_invalid", "no")
-        return structs.replace(authenticated(at=self.snapshot), inbound=told)
+        return structs.replace(authenticated(at=self.current.get()), inbound=told)
 
     async def _far(self, slot: int, asked: dict[str, Any]) -> dict[str, Any] | None:
         await asyncio.sleep(0)  # it is another process
@@ -124,7 +129,6 @@ def test_where_there_is_no_session_and_no_stream_there_is_only_post(headers: dic
     ("more", "http"),
     [
         ({"mcp-session-id": "x"}, 404),
-        ({"mcp-protocol-version": "2025-06-18"}, 400),
         ({"last-event-id": "x"}, 400),
         ({"last-event-id": "0.unknown.1"}, 400),
         ({"last-event-id": "1.unknown.1"}, 400),
@@ -144,7 +148,7 @@ def test_the_stream_of_a_session_tells_of_lists_that_change() -> None:
         assert opened.opening.startswith(b"id: 0.")
         assert door.alone == [door.sid]
         assert await opened.look()
-        door.snapshot = snapshot(registered("docs", definition("other")))
+        door.current.swap(registry=snapshot(registered("docs", definition("other"))).registry)
         assert await opened.look()
         assert "notifications/tools/list_changed" in await first(opened)
         door.away = True
@@ -258,9 +262,80 @@ def test_a_reader_that_may_not_read_any_more_is_sent_away() -> None:
 
     def turn_away() -> None:
         reading.door.away = True
-        reading.door.streams[0].look()
+        reading.door.current.swap()
+        assert reading.peer.sent[-1][1] == b"retry: 1000\n\n"
 
-    assert b"".join(data for _, data in travel(reading.run(turn_away)).sent).endswith(b"retry: 1000\n\n")
+    travel(reading.run(turn_away))
+    assert (reading.peer.listener, reading.peer.sent[-1][1]) == (None, b"retry: 1000\n\n")
+    assert reading.peer.ended
+
+
+def test_a_reader_hears_of_lists_that_change() -> None:
+    reading = Reading()
+
+    def change() -> None:
+        reading.door.current.swap(registry=snapshot(registered("docs", definition("other"))).registry)
+
+    peer = travel(reading.run(change, lambda: reading.door.streams[0].fall(reading.door.sid)))
+    assert b"notifications/tools/list_changed" in b"".join(data for _, data in peer.sent)
+    ((at, _),) = [each for each in peer.sent if b"list_changed" in each[1]]
+    assert at < KEEP_ALIVE
+
+
+def test_who_may_not_read_on_since_the_stream_was_opened_reads_nothing() -> None:
+    door, peer = Door(), Peer(None)
+
+    async def scenario() -> float:
+        opened = await door.open()
+        door.away = True
+        await Reader(peer, opened, ()).run()
+        return now()
+
+    assert travel(scenario()) == 0
+    assert peer.ended
+
+
+def test_a_reader_whose_stream_is_gone_at_its_worker_is_sent_back() -> None:
+    door, peer = Door(), Peer(None)
+    kept = door.streams[0].begin(door.sid)
+
+    async def scenario() -> None:
+        opened = await door.open({"last-event-id": f"0.{kept.id}.0"}, at=1)
+        door.gone = True
+        await Reader(peer, opened, ()).run()
+
+    travel(scenario())
+    assert peer.sent[-1][1] == b"retry: 1000\n\n"
+
+
+def test_a_reader_that_somebody_else_ends_says_nothing_more() -> None:
+    door, peer = Door(), Peer(None)
+
+    async def scenario() -> None:
+        reading = asyncio.ensure_future(Reader(peer, await door.open(), ()).run())
+        await asyncio.sleep(1)
+        reading.cancel()
+        await asyncio.wait([reading])
+        assert reading.cancelled()
+
+    travel(scenario())
+    assert not peer.ended
+
+
+def test_what_is_read_from_another_worker_ends_at_once_too() -> None:
+    door, peer = Door(), Peer(None)
+    kept = door.streams[0].begin(door.sid)
+
+    async def scenario() -> float:
+        opened = await door.open({"last-event-id": f"0.{kept.id}.0"}, at=1)
+        reading = asyncio.ensure_future(Reader(peer, opened, ()).run())
+        await asyncio.sleep(1)
+        door.current.swap(revocations=Revocations(sessions=frozenset({door.sid})))
+        await reading
+        return now()
+
+    assert travel(scenario()) == 1
+    assert peer.sent[-1][1] == b"retry: 1000\n\n"
 
 
 def test_a_reader_that_leaves_leaves_nothing_behind() -> None:

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from airlock.core.errors import Refused, Rejected, Stage
-from airlock.gateway import listens as module
+from airlock.gateway import audience
+from airlock.gateway.audience import Audience
 from airlock.gateway.interests import Interests
 from airlock.gateway.listens import MOST_OF_PRINCIPAL, Listens
 from airlock.mcp.headers import Headers
@@ -30,7 +31,7 @@ EVERYTHING: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CALM", 0.0)
+    monkeypatch.setattr(audience, "CALM", 0.0)
 
 
 class Server:
@@ -71,9 +72,9 @@ class House:
         self.refused: Refused | None = None
         self.rows: list[dict[str, Any]] = []
         self.told: list[tuple[str, dict[str, Any]]] = []
+        self.ends: list[Reply] = []
         self.listens = Listens(
-            authenticate=self.authenticate,
-            permit=self.permit,
+            audience=Audience(authenticate=self.authenticate, permit=self.permit, current=self.current),
             visible=self.visible,
             permitted=self.permitted,
             interests=self.interests,
@@ -84,7 +85,7 @@ class House:
     def authenticate(self, inbound: Inbound) -> Authenticated:
         return msgspec.structs.replace(authenticated(at=self.current.get()), inbound=inbound)
 
-    def permit(self, identified: Identified) -> None:
+    def permit(self, caller: Authenticated) -> None:
         if self.refused is not None:
             raise self.refused
 
@@ -101,11 +102,16 @@ class House:
     def notify(self, method: str, params: dict[str, Any]) -> None:
         self.told.append((method, params))
 
+    def conclude(self, reply: Reply) -> None:
+        self.ends.append(reply)
+
     def request(
         self, *, server: str = "", accept: str = "text/event-stream", who: Any = None, **wished: Any
     ) -> Identified:
         caller = authenticated(at=self.current.get(), server=server, who=who)
-        inbound = msgspec.structs.replace(caller.inbound, headers=Headers([(b"accept", accept.encode())]))
+        stream: Any = self
+        headers = Headers([(b"accept", accept.encode())])
+        inbound = msgspec.structs.replace(caller.inbound, headers=headers, stream=stream)
         return identified(
             "subscriptions/listen",
             {"notifications": wished},
@@ -187,10 +193,12 @@ def test_who_could_not_begin_now_ends() -> None:
         house.refused = Refused(Stage.ADMIT, 40302, "contained", "No.", scope={"kind": "principal"})
         house.seen["tool"] = ()
         house.changed()
+        assert len(house.ends) == 1  # at once
         await until(lambda: len(house.listens) == 0)
 
-    house.run(scenario, house.request(toolsListChanged=True))
+    (reply,) = house.run(scenario, house.request(toolsListChanged=True))
     assert len(house.told) == 1
+    assert [msgspec.json.decode(end.body) for end in house.ends] == [reply]
 
 
 def test_who_was_let_in_before_the_world_changed_and_listens_after_it_ends_too() -> None:

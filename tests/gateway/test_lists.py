@@ -40,7 +40,11 @@ def asked(
 
 def names(of: Identified, visible: lists.Visible = everything) -> list[str]:
     tools = asyncio.run(lists.visible_items(of, "tool", visible))
-    return [shown["name"] for shown in lists.listing(of, tools)["tools"]]
+    return [shown["name"] for shown in shown_to(of, tools)]
+
+
+def shown_to(of: Identified, tools: list[Item]) -> list[dict[str, Any]]:
+    return lists.definitions(of, tools, lambda item: item.definition)
 
 
 @settings(max_examples=50, deadline=None)
@@ -129,7 +133,7 @@ def test_an_output_schema_that_is_no_object_is_shown_to_modern_clients_only(
     client: Client, kept: bool
 ) -> None:
     of = asked(registered("docs", definition(outputSchema=ARRAYS)), client=client)
-    shown = lists.listing(of, asyncio.run(lists.visible_items(of, "tool", everything)))["tools"][0]
+    shown = shown_to(of, asyncio.run(lists.visible_items(of, "tool", everything)))[0]
     assert ("outputSchema" in shown) is kept
 
 
@@ -138,5 +142,5 @@ def test_tasks_are_not_offered_and_everything_else_is_as_the_server_said() -> No
         title="Echo", annotations={"x": 1}, execution={"taskSupport": "optional"}
     )
     of = asked(registered("docs", told), server="docs")
-    shown = lists.listing(of, asyncio.run(lists.visible_items(of, "tool", everything)))["tools"][0]
+    shown = shown_to(of, asyncio.run(lists.visible_items(of, "tool", everything)))[0]
     assert shown == {key: value for key, value in told.items() if key != "execution"}

@@ -67,12 +67,19 @@ def test_in_a_session_its_version_counts() -> None:
     assert (found.client.version, found.client.session) == ("2025-06-18", sid)
 
 
-def test_in_a_session_another_version_is_refused_with_the_id_of_the_request() -> None:
+def test_in_a_session_the_negotiated_version_counts_whichever_one_is_named() -> None:
     text, _ = SESSIONS.mint(authenticated(), "2025-06-18", NOW)
-    error = refused(
-        request("tools/list"), headers={"mcp-session-id": text, "mcp-protocol-version": "2025-11-25"}
+    found = read(
+        request("tools/list"), headers={"mcp-session-id": text, "mcp-protocol-version": "2025-03-26"}
     )
-    assert (error.http, error.request_id) == (400, "mine")
+    assert found.client.version == "2025-06-18"
+
+
+def test_in_a_session_a_version_without_sessions_is_refused() -> None:
+    text, _ = SESSIONS.mint(authenticated(), "2025-06-18", NOW)
+    answer: dict[str, Any] = {"jsonrpc": "2.0", "id": "asked", "result": {}}
+    error = refused(answer, headers={"mcp-session-id": text, "mcp-protocol-version": "2026-07-28"})
+    assert (error.http, error.reason) == (400, "session_version_mismatch")
 
 
 def test_params_in_a_session_are_checked_once_the_session_is_known() -> None:
@@ -132,6 +139,11 @@ def test_a_token_without_the_scope_is_told_all_that_it_needs(method: str, scopes
     with pytest.raises(Unauthenticated) as error:
         read(request(method, params), who=principal(scopes=()))
     assert (error.value.http, error.value.scopes) == (403, scopes)
+
+
+def test_a_search_for_tools_needs_what_a_list_needs() -> None:
+    asked = request("tools/call", {"name": "airlock__find_tools", "arguments": {"query": "notes"}})
+    assert read(asked, who=principal(scopes=("mcp.list",))).message.method == "tools/call"
 
 
 def test_a_scope_for_one_server_opens_that_server() -> None:

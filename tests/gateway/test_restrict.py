@@ -22,6 +22,7 @@ from tests.gateway.parts import (
     anything,
     authenticated,
     identified,
+    lifetime,
     principal,
     redacted,
     redactors,
@@ -163,7 +164,12 @@ def test_the_strength_is_the_join_of_all_leases() -> None:
 def reply(result: dict[str, Any], *leases: Lease, **section: Any) -> Reply:
     strength = Checks(*leases).restrict.strength
     stage = RedactResponse(
-        redactors=redactors(**section), fit=Fit(), asking=anything, sealed=rounds().sealed, strength=strength
+        redactors=redactors(**section),
+        fit=Fit(),
+        asking=anything,
+        sealed=rounds().sealed,
+        lifetime=lifetime(),
+        strength=strength,
     )
     return stage(call(), answered(result))
 
@@ -201,7 +207,12 @@ def test_an_error_that_holds_something_is_kept_back() -> None:
     held = lease("redaction.strengthen", mode="drop", patterns="email")
     strength = Checks(held).restrict.strength
     stage = RedactResponse(
-        redactors=redactors(), fit=Fit(), asking=anything, sealed=rounds().sealed, strength=strength
+        redactors=redactors(),
+        fit=Fit(),
+        asking=anything,
+        sealed=rounds().sealed,
+        lifetime=lifetime(),
+        strength=strength,
     )
     with pytest.raises(Refused):
         stage(call(), answered(error={"code": -32000, "message": f"ask {EMAIL}"}))
@@ -219,6 +230,7 @@ def test_each_message_of_a_stream_is_held_to_the_leases_of_then() -> None:
         fit=Fit(),
         asking=anything,
         sealed=rounds().sealed,
+        lifetime=lifetime(),
         strength=lambda _: demanded[0],
     )
     clean = stage.notices(call())

@@ -39,13 +39,19 @@ def test_the_servers_state_comes_back_byte_for_byte() -> None:
         assert (state.inner, state.number) == (inner, 2)
 
 
-def other(principal: str = "alice", text: str = "x") -> Routed:
-    caller = authenticated(who=parts_principal(principal))
+def other(principal: str = "alice", text: str = "x", tenant: str = "acme") -> Routed:
+    caller = authenticated(who=parts_principal(principal, tenant))
     return routed(identified(params=call_message(arguments={"text": text})["params"], caller=caller))
 
 
 @pytest.mark.parametrize(
-    ("moved", "forgotten"), [(other("bob"), []), (other(text="y"), ["n1.p"]), (other("bob", "y"), [])]
+    ("moved", "forgotten"),
+    [
+        (other("bob"), []),
+        (other(tenant="other"), []),
+        (other(text="y"), ["n1.p"]),
+        (other("bob", "y"), []),
+    ],
 )
 def test_a_state_counts_for_its_own_call_only(moved: Routed, forgotten: list[str]) -> None:
     of, ended = Rounds(states()), list[str]()

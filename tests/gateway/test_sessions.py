@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from airlock.core.errors import AuditFault, Rejected, Unauthenticated
 from airlock.core.sealed import Sealer
+from airlock.gateway.attendance import Attendance
 from airlock.gateway.sessions import ABSOLUTE_TTL, SESSION_HEADER, EndSession, Sessions, unknown_session
 from airlock.model.call import Authenticated, Inbound, Reply
 from airlock.model.principal import Principal
@@ -30,7 +31,7 @@ from tests.gateway.parts import (
 )
 
 VERSION = "2025-11-25"
-SESSIONS = Sessions(sealer())
+SESSIONS = Sessions(sealer(), attendance=Attendance(per_principal=100_000, most=100_000))
 few = settings(max_examples=100, deadline=None)
 
 
@@ -52,6 +53,19 @@ def test_a_session_opens_for_who_got_it() -> None:
     text, sid = SESSIONS.mint(authenticated(), VERSION, NOW)
     session = SESSIONS.open(text, authenticated(), NOW)
     assert (session.sid, session.version, session.tenant, session.route) == (sid, VERSION, "acme", "/mcp")
+
+
+def test_what_was_opened_stays_open_as_long_as_it_could_be_opened_again() -> None:
+    text, sid = SESSIONS.mint(authenticated(), VERSION, NOW)
+    session = SESSIONS.open(text, authenticated(), NOW)
+    assert SESSIONS.still(session, authenticated(), NOW)
+    assert not SESSIONS.still(session, authenticated(who=principal("bob")), NOW)
+    assert not SESSIONS.still(session, authenticated(who=principal(tenant="other")), NOW)
+    assert not SESSIONS.still(session, authenticated(), NOW + ABSOLUTE_TTL)
+    assert not SESSIONS.still(session, authenticated(at=ended(sid)), NOW)
+    other = Sessions(sealer())
+    other.attendance.gone(sid)
+    assert not other.still(session, authenticated(), NOW)
 
 
 def test_any_worker_with_the_keys_opens_it() -> None:
@@ -292,3 +306,11 @@ def test_a_token_that_counts_no_more_ends_nothing(door: Door) -> None:
         door.house.authenticate(door.request(text))
     assert door.delete(text).status == 401
     assert door.ended == {}
+
+
+def test_the_modern_era_has_no_session_to_end(door: Door) -> None:
+    named = {"authorization": f"Bearer {door.token}", SESSION_HEADER: door.open()}
+    for version, status in (("2026-07-28", 405), (VERSION, 204)):
+        reply = asyncio.run(door.stage(inbound(b"", headers={**named, "mcp-protocol-version": version})))
+        assert reply.status == status
+    assert len(door.ended) == 1

@@ -8,14 +8,16 @@ from collections.abc import Hashable
 import msgspec
 import pytest
 
-from airlock.gateway import visibility
+from airlock.gateway import lists, visibility
+from airlock.gateway.contain import Contain
+from airlock.gateway.serving import Serving
 from airlock.gateway.visibility import Visibility
 from airlock.mcp.names import Kind
 from airlock.model.call import Identified
 from airlock.model.containment import compiled
 from airlock.model.server import Item
 from airlock.model.snapshot import Snapshot
-from tests.gateway.parts import authenticated, definition, identified, registered, snapshot
+from tests.gateway.parts import HandClock, authenticated, definition, identified, registered, snapshot
 from tests.model.test_containment import lease
 
 DOCS, FILES = registered("docs", definition("a"), definition("b")), registered("files", definition("c"))
@@ -27,7 +29,8 @@ class Asked:
     def __init__(self, standing: Hashable | None = "all alike") -> None:
         self.count = 0
         self.standing = standing
-        self.lists = Visibility(visible=self.visible, standing=self.told)
+        contain = Contain(clock=HandClock(), serving=Serving())
+        self.lists = Visibility(visible=self.visible, standing=self.told, free=contain.free)
 
     def visible(self, caller: Identified, item: Item) -> bool:
         self.count += 1
@@ -71,13 +74,47 @@ def test_nothing_is_remembered_where_nobody_can_say_what_policy_reads() -> None:
     assert asked.count == 6
 
 
-def test_nothing_is_remembered_while_a_lease_holds_something_back() -> None:
-    asked = Asked()
-    held = compiled([lease("server.disable", {"server": "other"})], epoch=1)
-    at = msgspec.structs.replace(snapshot(DOCS, FILES), leases=held)
+def test_what_two_policies_answered_together_is_not_remembered() -> None:
+    asked = Asked(standing="first")
+    at = snapshot(registered("docs", *(definition(f"t{number}") for number in range(lists.BREATH + 1))))
+
+    async def replaced() -> None:
+        caller = identified("tools/list", {}, caller=authenticated(at=at))
+        making = asyncio.create_task(asked.lists(caller, "tool"))
+        await asyncio.sleep(0)
+        asked.standing = "second"
+        await making
+
+    asyncio.run(replaced())
+    asked.standing, before = "first", asked.count
     asked(at)
-    asked(at)
-    assert asked.count == 6
+    assert asked.count == before + lists.BREATH + 1
+
+
+def test_what_a_lease_holds_back_is_taken_out_of_what_is_remembered() -> None:
+    asked, at = Asked(), snapshot(DOCS, FILES)
+    held = compiled([lease("server.disable", {"server": "docs"})], epoch=1)
+    contained = msgspec.structs.replace(at, leases=held)
+    assert [asked(at), asked(contained), asked(at)] == ["ac", "c", "ac"]
+    assert asked.count == 3
+
+
+def test_what_leases_leave_of_a_list_is_the_same_list_until_one_of_them_ends() -> None:
+    clock = HandClock()
+    contain = Contain(clock=clock, serving=Serving())
+    leases = [
+        lease("server.disable", {"server": "docs"}, lasts=9.0),
+        lease("tool.quarantine", {"server": "files", "tool": "c"}, lasts=20.0),
+    ]
+    at = msgspec.structs.replace(snapshot(DOCS, FILES), leases=compiled(leases, epoch=1))
+    caller = identified("tools/list", {}, caller=authenticated(at=at))
+    every = tuple(lists.offered(caller, "tool"))
+    first = contain.free(caller, every)
+    assert first == ()
+    assert contain.free(caller, every) is first
+    for seconds, names in ((10.0, "ab"), (30.0, "abc")):
+        clock.seconds = 1000.0 + seconds
+        assert "".join(item.name for item in contain.free(caller, every)) == names
 
 
 def test_the_list_that_was_not_used_for_longest_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 import yaml
 
-from airlock.app import doors, login
+from airlock.app import connecting, doors, login
 from airlock.core import metrics
 from airlock.identity.refusals import Reason
 from airlock.mcp.refusals import REASONS
@@ -72,7 +72,7 @@ def test_every_route_is_documented_and_no_other() -> None:
         managed=anything,
         public_url="http://localhost:8080",
         issuers=("http://localhost:8080",),
-        logins=login.routes(anything, anything, anything),
+        logins=(*login.routes(anything, anything, anything), *connecting.routes(anything, anything)),
     )
     documented = set(re.findall(r"`((?:GET|POST|PUT|DELETE|PATCH) /[^`]*)`", OPERATIONS))
     assert documented == {f"{route.method} {route.path}" for route in table}

@@ -15,8 +15,8 @@ from airlock.mcp.eras import (
     InSession,
     Modern,
     OneShot,
-    check_negotiated,
     check_param_headers,
+    check_version,
     classify,
     negotiate,
 )
@@ -205,14 +205,15 @@ def test_a_session_id_makes_it_in_session(message: Message) -> None:
     assert classify(message, headers) == InSession("s", "2025-11-25")
 
 
-@pytest.mark.parametrize("version", [None, "2025-11-25"])
-def test_the_negotiated_version_or_none_passes(version: str | None) -> None:
-    check_negotiated(InSession("s", version), "2025-11-25")
+@pytest.mark.parametrize("version", [None, "2025-11-25", "2025-03-26"])
+def test_a_version_with_sessions_or_none_passes_in_session(version: str | None) -> None:
+    check_version(InSession("s", version))
 
 
-def test_another_legacy_version_in_session_is_400() -> None:
+@pytest.mark.parametrize("version", ["2026-07-28", "2025-11-26", ""])
+def test_another_version_in_session_is_400(version: str) -> None:
     with pytest.raises(Rejected) as caught:
-        check_negotiated(InSession("s", "2025-06-18"), "2025-11-25")
+        check_version(InSession("s", version))
     assert (caught.value.http, caught.value.code) == (400, -32600)
 
 

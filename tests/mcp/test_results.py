@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from airlock.mcp.results import (
     without_ours,
 )
 
+CODE = re.compile(r"-32\d{3}\b")
 US = {"name": "airlock", "version": "1"}
 SERVER_INFO = "io.modelcontextprotocol/serverInfo"
 TEXT = {"type": "text", "text": "hi"}
@@ -213,6 +216,15 @@ def test_a_server_cannot_speak_with_the_codes_of_the_gateway(code: int, modern: 
     mapped = map_error(fail(code), client_modern=modern, upstream_modern=modern)
     assert mapped["code"] == -32603
     assert mapped["data"] == {"upstreamCode": code}
+
+
+def test_no_code_that_the_protocol_keeps_for_itself_is_ours() -> None:
+    """Legacy clients alone hear of -32002 and -32042; -32020 to -32022 are codes of the protocol."""
+    source = Path(results.__file__).parents[1]
+    named = {int(code) for path in source.rglob("*.py") for code in CODE.findall(path.read_text())}
+    bounds = {-32019, -32099, -32768}
+    kept = {code for code in named - bounds if -32099 <= code <= -32000}
+    assert kept == {-32002, -32042, -32020, -32021, -32022}
 
 
 def test_a_servers_result_carries_no_words_of_the_gateway() -> None:

@@ -109,7 +109,7 @@ def test_everything_that_is_missing_is_named_at_once() -> None:
     ],
 )
 def test_what_comes_back_has_its_shape(params: dict[str, Any], begun: bool, defect: str) -> None:
-    assert rounds.in_round(params) is begun
+    assert rounds.begins(params) is not begun
     assert rounds.round_defect(params) == defect
 
 

@@ -9,9 +9,12 @@ of this file fail.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import http.client
 import json
 import re
+import socket
+import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
@@ -234,6 +237,45 @@ def test_xd8_a_line_of_50_megabytes_ends_its_call_and_nothing_else(gateway: Depl
     row = gateway.recorded("subject=? AND phase='outcome'", f"xd8 line {server}")[0]
     assert (row["decision"], row["reason"].partition(":")[0]) == ("error", "upstream_protocol_error")
     assert gateway.call(f"{server}__echo", {"text": "twin"}, gateway.token()).status == 200
+
+
+def status(gateway: Deployment, token: str, more: str, body: bytes) -> int:
+    """Of the answer to a request that may be cut short; whoever sent it leaves then."""
+    head = f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n{more}\r\n"
+    with closing(socket.create_connection(("127.0.0.1", gateway.port), timeout=30)) as connection:
+        with suppress(ConnectionError):  # refused before all of it was sent
+            connection.sendall(head.encode() + b"\r\n" + body)
+        return int(connection.recv(64).split(b" ")[1])
+
+
+def test_xd8_what_is_too_much_is_refused_and_nobody_else_waits(gateway: Deployment, new: Hostile) -> None:
+    kind, deep = "Content-Type: application/json", b'{"a":' * 100_000 + b"1" + b"}" * 100_000
+    packed = gzip.compress(bytes(10_000_000))
+    attacks = [
+        (f"{kind}\r\nContent-Length: {len(deep)}", deep, 400),
+        (f"{kind}\r\nContent-Length: {64 << 20}", b'"' + b"x" * 1_000_000, 413),
+        (f"{kind}\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}", packed, 415),
+        ("\r\n".join(f"X-{number}: x" for number in range(10_000)), b"", 431),
+    ] * 8
+    greedy, other = gateway.token("xd8 too much"), gateway.token("xd8 beside")
+    before, reached, took = resident(gateway), len(new.calls()), list[float]()
+    slow = [socket.create_connection(("127.0.0.1", gateway.port)) for _ in range(32)]
+    try:
+        for connection in slow:  # their bodies never come
+            connection.sendall(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+        with ThreadPoolExecutor(4) as pool:
+            found = [pool.submit(status, gateway, greedy, more, body) for more, body, _ in attacks]
+            for _ in range(40):
+                start = time.monotonic()
+                assert gateway.call("new__echo", {"text": "beside"}, other).status == 200
+                took.append(time.monotonic() - start)
+        assert [one.result() for one in found] == [expected for _, _, expected in attacks]
+        assert resident(gateway) - before < 64 * 1024 * 1024
+    finally:
+        for connection in slow:
+            connection.close()
+    assert len(new.calls()) - reached == len(took)
+    assert max(took) < 5
 
 
 def test_xd8_a_stream_that_never_ends_is_ended(gateway: Deployment) -> None:

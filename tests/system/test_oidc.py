@@ -13,6 +13,7 @@ import pytest
 
 from airlock.core.clock import SYSTEM
 from airlock.identity.refusals import Reason
+from airlock.identity.scopes import SUPPORTED
 from tests.system.deployment import Answer, Deployment, until
 from tests.system.provider import Provider
 from tests.system.recorder import Recorder
@@ -49,7 +50,7 @@ def gateway(
     }
     auth = {"local_issuer": False, "issuers": [issuer]}
     with Deployment(tmp_path_factory.mktemp("oidc"), servers, auth=auth) as deployment:
-        until(lambda: everywhere(deployment, "ok"), within=30)
+        until(lambda: everywhere(deployment, provider, "ok"), within=30)
         yield deployment
 
 
@@ -61,10 +62,17 @@ def token(gateway: Deployment, provider: Provider, subject: str = "alice", **cla
     return provider.token(subject, f"{gateway.url}/mcp", **claims)
 
 
-def everywhere(gateway: Deployment, expected: str) -> bool:
-    """Whether every worker says this of its keys, and has its servers: enough answers for two of them."""
-    said = [gateway.get("/ready").json["components"] for _ in range(12)]
-    return all((each["auth"]["state"], each["upstreams"]["state"]) == (expected, "ok") for each in said)
+def everywhere(gateway: Deployment, provider: Provider, expected: str) -> bool:
+    """Whether every worker says this of its keys, and has its servers. Any worker answers for all: many
+    answers of `/ready` may be those of one."""
+    admin = token(gateway, provider, "root", scope=" ".join(SUPPORTED))
+    answer = gateway.get("/admin/status", {"Authorization": f"Bearer {admin}"})
+    if answer.status != 200:
+        return False
+    said = [worker["components"] for worker in answer.json["workers"]]
+    return all(
+        each and (each["auth"]["state"], each["upstreams"]["state"]) == (expected, "ok") for each in said
+    )
 
 
 def counted(gateway: Deployment, sample: str) -> float:
@@ -138,7 +146,7 @@ def test_calls_go_on_while_the_provider_is_away(gateway: Deployment, provider: P
         def noticed() -> bool:
             echo(gateway, token(gateway, provider, kid="made-up"))
             assert echo(gateway, caller).status == 200
-            return everywhere(gateway, "degraded")
+            return everywhere(gateway, provider, "degraded")
 
         until(noticed, within=30)
         end = SYSTEM.monotonic() + OUTAGE
@@ -149,7 +157,7 @@ def test_calls_go_on_while_the_provider_is_away(gateway: Deployment, provider: P
         assert all(echo(gateway, token(gateway, provider)).status == 200 for _ in range(8))
     finally:
         provider.start()
-    until(lambda: everywhere(gateway, "ok"), within=90)
+    until(lambda: everywhere(gateway, provider, "ok"), within=90)
     assert gateway.recorded("action='discovery' AND decision='error' AND reason='provider_unavailable'")
 
 
@@ -163,9 +171,10 @@ def test_a_restart_while_the_provider_is_away_shuts_nobody_out(
         gateway.stop()
         gateway.start()
         until(lambda: all(echo(gateway, caller).status == 200 for _ in range(12)), within=30)
+        until(lambda: everywhere(gateway, provider, "degraded"), within=30)
     finally:
         provider.start()
-    until(lambda: everywhere(gateway, "ok"), within=90)
+    until(lambda: everywhere(gateway, provider, "ok"), within=90)
 
 
 @pytest.mark.parametrize(

@@ -143,7 +143,9 @@ def test_a_round_counts_for_its_own_caller_and_call(gateway: Deployment, era: st
         ask(gateway, era, "sampling", token, requestState=state, inputResponses={key: ROOTS}),
         ask(gateway, era, "list_roots", token, requestState=f"{state[:-1]}!", inputResponses={}),
     ]
-    assert [said(answer)["error"]["code"] for answer in moved] == [-32602] * 3
+    errors = [said(answer)["error"] for answer in moved]
+    assert [error["code"] for error in errors] == [-32602] * 3
+    assert len({error["message"] for error in errors}) == 1
     rows = gateway.recorded("action='mrtr' AND subject IN (?, ?)", f"rounds-{era}", f"thief-{era}", count=3)
     assert {row["reason"] for row in rows} == {"request_state_invalid"}
 

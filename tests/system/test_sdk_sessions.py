@@ -52,7 +52,7 @@ def sessions(tmp_path_factory: pytest.TempPathFactory) -> Generator[dict[str, St
             {"name": f"{era}-http", "transport": "http", "url": stack.enter_context(fixture(folder, era))}
             for era in ERAS
         ]
-        servers += [over_stdio(era) for era in ERAS]
+        servers += [over_stdio("legacy", "session") | {"name": "legacy-stdio"}, over_stdio("modern")]
         deployment = stack.enter_context(Deployment(folder, servers))
         cells = [
             Cell(
@@ -100,8 +100,4 @@ async def in_node(cells: list[Cell]) -> dict[str, Steps]:
 @pytest.mark.parametrize(("language", "era", "server"), TABLE)
 def test_the_whole_session(sessions: dict[str, Steps], language: str, era: str, server: str) -> None:
     steps = sessions[name(language, era, server)]
-    if server == "legacy-stdio":
-        # Many callers share the process, so nobody can tell whom it asks (specs/mcp.md, B-7).
-        assert "not offered to servers that several callers share" in steps["elicitation"]
-        steps = steps | {"elicitation": "ok"}
     assert steps == dict.fromkeys(STEPS, "ok")

@@ -236,8 +236,14 @@ def test_a_session_has_one_stream_of_its_own_and_hears_there_what_changed(gatewa
             assert b"retry: 1000" in response.read()
             assert gateway.send("DELETE", "/mcp/fx", None, session.headers).status == 204
             assert b"retry: 1000" in newer.read()
-    until(lambda: [session.post("ping").status for _ in range(4)] == [404] * 4)
+    assert [session.post("ping").status for _ in range(4)] == [404] * 4
     assert gateway.get("/mcp/fx", {**EVENTS, **session.headers, "Last-Event-ID": primed}).status == 404
+
+
+def test_one_session_too_many_ends_the_one_that_was_used_longest_ago(gateway: Deployment) -> None:
+    sessions = [Session(gateway, "many") for _ in range(33)]
+    left = [404] + [200] * 32
+    until(lambda: [session.post("ping").status for session in sessions] == left, within=60)
 
 
 def test_without_a_session_there_is_nothing_to_get(gateway: Deployment) -> None:

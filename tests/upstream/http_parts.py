@@ -87,7 +87,7 @@ class RawServer:
         self.seen: list[Seen] = []
         self.opened = 0
         self.closed = 0
-        self._handler = handler
+        self.handler = handler
         self._tls = tls
         self.writers: list[asyncio.StreamWriter] = []
 
@@ -124,7 +124,7 @@ class RawServer:
             while True:
                 seen = await _read(reader, number)
                 self.seen.append(seen)
-                await self._handler(seen, writer)
+                await self.handler(seen, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:

@@ -21,9 +21,9 @@ from airlock.core.config import ServerEntry
 from airlock.model.upstream import UpstreamRequest
 from airlock.upstream.breaker import Gate
 from airlock.upstream.frames import Event
+from airlock.upstream.lives import Timing
 from airlock.upstream.restarts import Restarts
 from airlock.upstream.runner import Runner, listen
-from airlock.upstream.servers import Timing
 from airlock.upstream.spawn import Grace
 from airlock.upstream.stdio import StdioUpstream
 from airlock.upstream.stdio_link import RunnerLink

@@ -226,20 +226,24 @@ def test_a_server_that_said_nothing_of_itself_is_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("peer", "pages", "ttl"),
+    ("peer", "pages", "ttl", "keep_ms"),
     [
-        (OLD, [named("a", ttlMs=1000)], 30.0),
-        (MODERN, [named("a")], 30.0),
-        (MODERN, [named("a", ttlMs=60000, nextCursor="2"), named("b", ttlMs=9000)], 9.0),
-        (MODERN, [named("a", ttlMs=0)], 5.0),
-        (MODERN, [named("a", ttlMs=9e12)], 30.0),
-        (MODERN, [named("a", ttlMs=True)], 30.0),
+        (OLD, [named("a", ttlMs=1000)], 30.0, 30_000),
+        (MODERN, [named("a")], 30.0, 30_000),
+        (MODERN, [named("a", ttlMs=60000, nextCursor="2"), named("b", ttlMs=9000)], 9.0, 9_000),
+        (MODERN, [named("a", ttlMs=60000)], 30.0, 60_000),
+        (MODERN, [named("a", ttlMs=0)], 5.0, 0),
+        (MODERN, [named("a", ttlMs=-1)], 5.0, 0),
+        (MODERN, [named("a", ttlMs=9e12)], 30.0, 9_000_000_000_000),
+        (MODERN, [named("a", ttlMs=True)], 30.0, 30_000),
+        (Peer(version="2026-07-28", capabilities={}), [], 30.0, 30_000),
     ],
 )
-def test_the_shortest_announced_lifetime_counts_within_bounds(
-    peer: Peer, pages: list[UpstreamAnswer], ttl: float
+def test_the_shortest_announced_lifetime_counts_and_bounds_only_our_own_reading(
+    peer: Peer, pages: list[UpstreamAnswer], ttl: float, keep_ms: int
 ) -> None:
-    assert offer(peer, Pages(*pages)).ttl == ttl
+    found = offer(peer, Pages(*pages))
+    assert (found.ttl, found.keep_ms) == (ttl, keep_ms)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from msgspec import structs
 
 from airlock.core.errors import UpstreamFault
-from airlock.upstream.servers import Timing
+from airlock.upstream.lives import Timing
 from tests.upstream.stdio_parts import QUICK, answer, call, house, request, told, toy
 
 
@@ -32,7 +32,7 @@ def test_the_era_is_found(mode: str, era: Any, spoken: str) -> None:
         async with house(toy(mode=mode, era=era)) as found:
             offer = await described(found.upstream())
             assert (offer.era, offer.server_info) == (spoken, {"name": "toy", "version": "1"})
-            assert len(offer.tools) == 28
+            assert len(offer.tools) == 34
             assert (await answer(found.upstream(), "echo")).era == spoken
 
     asyncio.run(run())

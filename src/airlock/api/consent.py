@@ -40,6 +40,9 @@ CODE = 60.0
 SLOTS = 4
 """Logins that one browser can be on its way with: more cookies would not fit a request."""
 
+OWN = "airlock"
+"""The client that is a page of the gateway: no registration and no document is called so."""
+
 _BROWSER = "airlock-browser"
 _TRIP = "airlock-trip"
 _RANDOM = re.compile(r"[A-Za-z0-9_-]{22}")
@@ -68,7 +71,10 @@ class ConsentApi:
         ledger: Ledger,
         session: float,
         clock: Clock,
+        person: Callable[[Login, str], str],
     ) -> None:
+        """`person` says for a page of the gateway, in the browser with this random value, who signed in."""
+        self._person = person
         self._issuer = issuer
         self._provider = provider
         self._find = find
@@ -108,6 +114,17 @@ class ConsentApi:
             return await self._stop(request, failure)
         return pages.onward(there, (self._cookie(_slot(state), cookie),))
 
+    async def sign_in(self, there: str, browser: str) -> HttpResponse:
+        """Send a person to the provider who has to be known to a page of the gateway at `there`: the browser
+        with this random value comes back to it with `person`."""
+        state = secret()
+        asked = Request(
+            client=OWN, name="", redirect_uri=there, state=browser, challenge="", resource="", scopes=()
+        )
+        trip, cookie = flow.depart(self._sealer, asked, state, self._clock.wall())
+        url = await self._provider.leave(trip, state)
+        return pages.redirect(url, (self._cookie(_slot(state), cookie),))
+
     async def callback(self, request: HttpRequest) -> HttpResponse:
         """3. Who came back, for which client."""
         try:
@@ -141,6 +158,8 @@ class ConsentApi:
             raise wrong("access_denied", "login_state_used", "This login was finished before.")
         claims = await self._provider.who(trip, given)
         who = _login(trip.request, claims)
+        if who.client == OWN:
+            return with_parameters(who.redirect_uri, {"person": self._person(who, trip.request.state)})
         code, now = secret(), self._clock.wall()
         await asyncio.to_thread(
             grants.issue_code,

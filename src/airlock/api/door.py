@@ -2,7 +2,8 @@
 
 1 the bearer token counts, and names the gateway; cookies are never looked at
 2 its owner is not contained, and got it for themselves: not a client, by a login at this gateway
-3 its owner has the role `admin`, or policy allows `admin:<permission>` of the address
+3 its owner has the role `admin`, or policy allows `admin:<permission>` of the address; what is a caller's own
+  needs neither 2 nor 3
 4 a change that was made with the same `Idempotency-Key` is answered as it was then
 5 the handler; what it raises is answered as problem details (RFC 9457)
 
@@ -97,8 +98,9 @@ class Door:
             caller = await self._identify(request)  # 1
             principal = caller.principal
             self._permit(caller)  # 2
-            _for_themselves(principal)
-            self._may(caller, entry.permission)  # 3
+            if entry.permission is not None:
+                _for_themselves(principal)
+                self._may(caller, entry.permission)  # 3
         except Refused as why:
             await self._turned(request, principal, why)
             raise

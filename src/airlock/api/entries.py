@@ -59,7 +59,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     method: Literal["GET", "POST", "PATCH", "DELETE"]
     path: str
     """Literal, with `{name}` for one segment."""
-    permission: Permission
+    permission: Permission | None
+    """None: every caller may, for it is about what is theirs."""
     summary: str
     """One sentence."""
     handler: Guarded

@@ -15,7 +15,7 @@ import msgspec
 
 from airlock.core import metrics
 from airlock.core.clock import Clock
-from airlock.core.errors import Fault, Refused, Unauthenticated
+from airlock.core.errors import Fault, LinkRefused, Refused, Unauthenticated
 from airlock.identity.login import Login
 from airlock.model.entry import Event, Personal
 from airlock.model.http import HttpRequest, HttpResponse
@@ -148,6 +148,8 @@ def _about(event: Event, request: HttpRequest, who: Login | None) -> Event:
 
 def because(failure: Refused | Fault) -> str:
     """What lies behind a refusal, for the operator: the reason of a token, the detail of a fetch."""
+    if isinstance(failure, LinkRefused):
+        return failure.detail
     cause = failure.__cause__
     if isinstance(cause, Unauthenticated):
         return str(cause.reason)

@@ -88,7 +88,9 @@ def document(table: Sequence[Entry], url: str) -> Node:
 
 
 def _operation(entry: Entry, known: dict[int, Node]) -> Node:
-    permission = f"Needs the role `admin`, or a policy that allows `admin:{entry.permission}`."
+    permission = "For every caller: it is about what is theirs."
+    if entry.permission is not None:
+        permission = f"Needs the role `admin`, or a policy that allows `admin:{entry.permission}`."
     told: Node = {
         "operationId": _name(entry),
         "summary": entry.summary,

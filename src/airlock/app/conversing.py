@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from secrets import token_urlsafe
 
 import msgspec
@@ -10,6 +9,7 @@ import msgspec
 from airlock.app.peers import Peers
 from airlock.app.redaction import Redaction
 from airlock.app.servers import Servers
+from airlock.gateway.audience import Audience
 from airlock.gateway.authorize import Authorize
 from airlock.gateway.conversing import Conversing, Put
 from airlock.gateway.ferry import Ferry
@@ -18,7 +18,6 @@ from airlock.gateway.listens import Listens
 from airlock.gateway.parks import Parks
 from airlock.gateway.record import Record
 from airlock.gateway.visibility import Visibility
-from airlock.model.call import Authenticated, Identified, Inbound
 from airlock.model.snapshot import Current
 
 
@@ -41,11 +40,10 @@ def wire(
     record: Record,
     secrets: Redaction,
     authorize: Authorize,
-    authenticate: Callable[[Inbound], Authenticated],
-    permit: Callable[[Identified], None],
+    audience: Audience,
     visibility: Visibility,
 ) -> Conversations:
-    """`put` asks a legacy client; `permit` raises for a caller that is contained."""
+    """`put` asks a legacy client."""
     asked, answers = secrets.response.asked, secrets.request.answers
     ferry = Ferry(node=f"{slot}-{token_urlsafe(6)}", one=peers.one)
     parks = ferry.parks = Parks(node=ferry.node, asked=asked, answers=answers, elsewhere=ferry.over)
@@ -53,8 +51,7 @@ def wire(
     interests = Interests(behind.upstreams)
     behind.updated.append(interests.heard)
     listens = Listens(
-        authenticate=authenticate,
-        permit=permit,
+        audience=audience,
         visible=visibility,
         permitted=lambda routed: authorize.may_ask(routed, "resources/subscribe", routed.arguments),
         interests=interests,

@@ -6,11 +6,13 @@ import asyncio
 
 from structlog.typing import FilteringBoundLogger
 
+from airlock.api.connect import SignedIn
 from airlock.api.health import HealthApi
 from airlock.api.metrics import MetricsApi
 from airlock.api.policy import World
-from airlock.app import metering
+from airlock.app import connecting, metering
 from airlock.app.callers import Callers
+from airlock.app.connecting import Announced
 from airlock.app.containment import Containment, in_turn
 from airlock.app.management import Management, listed, management
 from airlock.app.management import routes as management_routes
@@ -23,6 +25,7 @@ from airlock.app.way import Way
 from airlock.audit.writer import Writer
 from airlock.core.clock import Clock
 from airlock.core.config import Config
+from airlock.core.sealed import Sealer
 from airlock.edge.clients import Clients
 from airlock.edge.doors import Doors
 from airlock.edge.endpoint import Endpoint
@@ -35,12 +38,15 @@ from airlock.identity import resources
 from airlock.model.health import Health
 from airlock.store import sessions as ended
 from airlock.store.database import Store
+from airlock.upstream.linking import Links
 
 
 def wire(
     *,
     config: Config,
+    sealer: Sealer,
     store: Store,
+    links: Links,
     writer: Writer,
     who: Callers,
     way: Way,
@@ -62,7 +68,7 @@ def wire(
 
     async def end(sid: str, expires_at: float) -> bool:
         over = await asyncio.to_thread(ended.end, store, sid=sid, expires_at=expires_at)
-        way.held.over(sid)
+        await way.held.attending.ended(sid)
         return over
 
     endpoint = Endpoint(
@@ -86,6 +92,7 @@ def wire(
         clock=clock,
         max_body=config.server.max_body,
     )
+    announced = Announced(links, containment.changed)
     managed = management(
         config=config,
         store=store,
@@ -98,17 +105,35 @@ def wire(
         containment=containment,
         tuning=tuning,
         reloading=reloading,
+        connections=connecting.connections(announced, way.tickets, who.current),
         strangers=way.strangers,
         writer=writer,
         clock=clock,
         log=log,
     )
+    signed_in = SignedIn(sealer=sealer, clock=clock)
     logins = who.login.doors(
         current=who.current,
         providers=who.providers,
         strangers=way.strangers,
         writer=writer,
         authenticate=who.authenticate.patiently,
+        person=connecting.person(signed_in, config.server.public_url),
+        log=log,
+    )
+    connects = connecting.doors(
+        config=config,
+        links=announced,
+        tickets=way.tickets,
+        current=who.current,
+        authenticate=who.authenticate.patiently,
+        permit=containment.administrator,
+        sign_in=who.login.sign_in,
+        signed_in=signed_in,
+        sealer=sealer,
+        strangers=way.strangers,
+        writer=writer,
+        clock=clock,
         log=log,
     )
     return Application(
@@ -117,7 +142,7 @@ def wire(
             health=health_api,
             metrics=metrics,
             managed=managed,
-            logins=logins,
+            logins=(*logins, *connects),
             public_url=config.server.public_url,
             issuers=who.issuers,
         ),

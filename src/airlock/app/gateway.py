@@ -52,7 +52,7 @@ from airlock.model.snapshot import Current
 from airlock.policy.bundle import Bundle
 from airlock.policy.cache import DecisionCache
 from airlock.policy.embedded import EmbeddedEngine
-from airlock.store.changes import GRANTS, LEASES
+from airlock.store.changes import GRANTS, LEASES, VAULT
 from airlock.store.database import FILE, Store, open_store
 from airlock.upstream.stdio_link import RunnerLink
 
@@ -156,6 +156,8 @@ def compose(
         environ=environ,
         current=current,
         store=store,
+        sealer=sealer,
+        seal=writer.seal,
         drifted=drifted,
         clock=clock,
         log=log,
@@ -197,6 +199,7 @@ def compose(
         who.providers.run,
         stages.record.floods.run,
         stages.beside.parks.run,
+        stages.held.attending.run,
     ]
     if config.tracing.endpoint:
         from airlock.app import traces  # what it needs is loaded where it is used
@@ -205,9 +208,13 @@ def compose(
         background.append(sending)
     loosened = Loosened(store=store, current=current, clock=clock)
     background.append(loosened.run)
-    followers: dict[str, Follower] = {LEASES: containment.follow, GRANTS: loosened.follow}
+    followers: dict[str, Follower] = {
+        LEASES: containment.follow,
+        GRANTS: loosened.follow,
+        VAULT: behind.linking.holder.follow,
+    }
     reloaded: list[Reloaded] = [observe.take_over]
-    reloaded += [stages.secrets.reload, stages.answers.reload, stages.decoys]
+    reloaded += [stages.secrets.reload, stages.answers.reload, stages.decoys, stages.denials]
 
     reading = Reading(store=store, clock=clock)
     metering = Metering(
@@ -242,6 +249,8 @@ def compose(
     health_api, reloading = HealthApi(health=health, clock=clock), Reloading()
     application = doors.wire(  # 4
         config=config,
+        sealer=sealer,
+        links=behind.linking.links,
         store=store,
         writer=writer,
         who=who,

@@ -14,6 +14,7 @@ import msgspec
 from structlog.typing import FilteringBoundLogger
 
 from airlock.api import pages
+from airlock.api.connect import SignIn
 from airlock.api.consent import ConsentApi
 from airlock.api.ledger import Handler, Ledger
 from airlock.api.oauth import OAuthApi, unavailable
@@ -30,7 +31,7 @@ from airlock.gateway.strangers import Strangers
 from airlock.identity import login, oidc
 from airlock.identity.clients import Client
 from airlock.identity.documents import Directory, unknown
-from airlock.identity.login import LoginIssuer
+from airlock.identity.login import Login, LoginIssuer
 from airlock.identity.relying import RelyingParty
 from airlock.identity.tokens import Issuer
 from airlock.model.call import Authenticated, Inbound
@@ -55,6 +56,8 @@ class LoginFacade:
         self._store = store
         self._clock = clock
         self._section = section = config.auth.login
+        self.sign_in: SignIn | None = None
+        """Lets a person sign in for a page of the gateway, once the doors exist."""
         self._issuer: LoginIssuer | None = None
         if section is not None:
             self._issuer = LoginIssuer.open(Path(config.data_dir), config.server.public_url, section.access)
@@ -79,9 +82,10 @@ class LoginFacade:
         strangers: Strangers,
         writer: Writer,
         authenticate: Callable[[Inbound], Awaitable[Authenticated]],
+        person: Callable[[Login, str], str],
         log: FilteringBoundLogger,
     ) -> tuple[Route, ...]:
-        """The routes of logins."""
+        """The routes of logins. `person` says for a page of the gateway who signed in."""
         section, issuer = self._section, self._issuer
         if section is None or issuer is None:
             return ()
@@ -103,7 +107,9 @@ class LoginFacade:
             ledger=ledger,
             session=section.session,
             clock=self._clock,
+            person=person,
         )
+        self.sign_in = consent.sign_in
         oauth = OAuthApi(
             issuer=issuer,
             sealer=self._sealer,

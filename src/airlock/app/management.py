@@ -37,12 +37,14 @@ from airlock.api import (
     servers,
     status,
 )
+from airlock.api import connections as caller_connections
 from airlock.api import replicas as workers
 from airlock.api.alertmanager import AlertmanagerApi
 from airlock.api.alerts import AlertsApi
 from airlock.api.backtests import BacktestsApi
 from airlock.api.blocks import BlocksApi
 from airlock.api.comms import CommsApi
+from airlock.api.connections import ConnectionsApi
 from airlock.api.deciding import Deciding
 from airlock.api.door import Allowed, Door
 from airlock.api.drills import DrillsApi
@@ -117,6 +119,7 @@ class Management(msgspec.Struct, frozen=True, kw_only=True):
     evidence: EvidenceApi | None = None
     backtests: BacktestsApi | None = None
     drills: DrillsApi | None = None
+    connections: ConnectionsApi | None = None
     """All None where no gateway runs that they could tell of."""
 
 
@@ -137,6 +140,7 @@ def management(
     writer: Log,
     clock: Clock,
     log: Logger,
+    connections: ConnectionsApi | None = None,
 ) -> Management:
     """The management API of a running worker. `active` gives the policy revision that it decides by."""
 
@@ -184,6 +188,7 @@ def management(
         evidence=EvidenceApi(store=store, data_dir=Path(config.data_dir), clock=clock),
         backtests=BacktestsApi(audit=Path(config.data_dir) / "audit.db", clock=clock),
         drills=DrillsApi(store=store, base=lambda: tuning.base, clock=clock),
+        connections=connections,
     )
 
 
@@ -232,6 +237,7 @@ def entries(parts: Management) -> tuple[Entry, ...]:
         *(() if parts.evidence is None else evidence.entries(parts.evidence)),
         *(() if parts.backtests is None else backtests.entries(parts.backtests)),
         *(() if parts.drills is None else drills.entries(parts.drills)),
+        *(() if parts.connections is None else caller_connections.entries(parts.connections)),
         *policy.entries(parts.policy),
         *blocks.entries(parts.blocks),
         *overrides.entries(parts.overrides),
@@ -267,7 +273,7 @@ def route(door: Door, entry: Entry) -> Route:
     return Route(
         method=entry.method,
         path=entry.path,
-        auth="admin",
+        auth="bearer" if entry.permission is None else "admin",
         handler=door.guard(entry),
         max_body=entry.max_body if entry.writes else 0,
     )

@@ -189,6 +189,7 @@ class Metering:
         metrics.up()
         try:
             while True:
+                metrics.tasks(len(asyncio.all_tasks()))
                 self._hand_over()
                 await asyncio.sleep(EVERY)
         finally:

@@ -14,6 +14,7 @@ from airlock.core.config import Config
 from airlock.gateway.asking import Asking
 from airlock.gateway.definitions import Definitions
 from airlock.gateway.fit import Fit
+from airlock.gateway.lifetime import Lifetime
 from airlock.gateway.record import Announce
 from airlock.gateway.redact import Redactors, Rules
 from airlock.gateway.redact_request import RedactRequest
@@ -43,6 +44,7 @@ def wire(
     clock: Clock,
     asking: Asking,
     sealed: Sealed,
+    lifetime: Lifetime,
     strength: Callable[[Redacted], Strength] = as_configured,
 ) -> Redaction:
     """The parts, on the rules of this configuration. Every detector is a metric from the start. `strength`:
@@ -60,7 +62,12 @@ def wire(
             capabilities=asking.capabilities,
         ),
         response=RedactResponse(
-            redactors=redactors, fit=fit, asking=asking, sealed=sealed, strength=strength
+            redactors=redactors,
+            fit=fit,
+            asking=asking,
+            sealed=sealed,
+            lifetime=lifetime,
+            strength=strength,
         ),
         definitions=Definitions(redactors),
     )

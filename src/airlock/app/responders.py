@@ -148,7 +148,7 @@ class Responders:
 
     def _timeline(self, asked: dict[str, Any]) -> dict[str, Any]:
         record = self._record(asked)
-        events = incidents.timeline(self._store, record.id, after=asked.get("after", 0))
+        events = incidents.timeline(self._store, record.id, after=asked.get("after") or 0)
         return {
             "incident": record.id,
             "events": [_event(each) for each in events[:MOST]],

@@ -10,10 +10,12 @@ from typing import Any
 import msgspec
 from structlog.typing import FilteringBoundLogger
 
-from airlock.app import responders
+from airlock.app import linking, responders
+from airlock.app.linking import Linking, Seal
 from airlock.app.responders import Responders
 from airlock.core.clock import Clock
 from airlock.core.config import Config, ServerEntry
+from airlock.core.sealed import Sealer
 from airlock.gateway import echo
 from airlock.gateway.forward import Upstream
 from airlock.gateway.watch import Drifted, Watch
@@ -25,8 +27,10 @@ from airlock.store.database import Store
 from airlock.upstream import credentials
 from airlock.upstream.breaker import Gate
 from airlock.upstream.frames import Event as RunnerEvent
+from airlock.upstream.holding import Holder
 from airlock.upstream.http import HttpUpstream
 from airlock.upstream.legacy import CHANGED
+from airlock.upstream.personal import Personal
 from airlock.upstream.stdio import StdioUpstream
 from airlock.upstream.stdio_link import RunnerLink
 
@@ -64,10 +68,12 @@ class Connector:
         environ: Mapping[str, str],
         own: Mapping[str, Upstream],
         heard: Heard,
+        holder: Holder,
         clock: Clock,
         log: FilteringBoundLogger,
     ) -> None:
-        """`own` are servers inside of the gateway."""
+        """`own` are servers inside of the gateway, `holder` has the credentials of people."""
+        self._holder = holder
         self._heard = heard
         self._link = link
         self._own = own
@@ -81,14 +87,28 @@ class Connector:
         if entry.transport == "stdio":
             gate = Gate(clock=self._clock)
             told = partial(self._heard, entry.name)
-            return StdioUpstream(name=entry.name, link=self._link, gate=gate, clock=self._clock, told=told)
+            return StdioUpstream(
+                name=entry.name,
+                link=self._link,
+                gate=gate,
+                clock=self._clock,
+                isolation=entry.isolation,
+                told=told,
+            )
+        told = partial(self._heard, entry.name)
+        if entry.credential is not None and entry.credential.mode != "static":
+            grantor = credentials.load_grantor(entry, self._environ, warn=self._warn)
+            return Personal(
+                entry=entry,
+                grantor=grantor,
+                holder=self._holder,
+                clock=self._clock,
+                logger=self._log,
+                told=told,
+            )
         credential = credentials.load(entry, self._environ, warn=self._warn)
         return HttpUpstream(
-            entry=entry,
-            credential=credential,
-            clock=self._clock,
-            logger=self._log,
-            told=partial(self._heard, entry.name),
+            entry=entry, credential=credential, clock=self._clock, logger=self._log, told=told
         )
 
     def _warn(self, text: str) -> None:
@@ -99,6 +119,7 @@ class Servers(msgspec.Struct, frozen=True, kw_only=True):
     """The servers of one worker."""
 
     link: RunnerLink
+    linking: Linking
     watch: Watch
     upstreams: dict[str, Upstream]
     updated: list[Callable[[str, str, dict[str, Any]], None]]
@@ -111,6 +132,8 @@ def wire(
     environ: Mapping[str, str],
     current: Current,
     store: Store,
+    sealer: Sealer,
+    seal: Seal,
     drifted: Drifted,
     clock: Clock,
     log: FilteringBoundLogger,
@@ -123,7 +146,7 @@ def wire(
         if happened.event != "updated":
             watch.wake(happened.server)
         elif isinstance(upstream := upstreams.get(happened.server), StdioUpstream):
-            upstream.updated(happened.uri)
+            upstream.updated(happened.uri, happened.owner)
 
     updated: list[Callable[[str, str, dict[str, Any]], None]] = []
 
@@ -135,16 +158,34 @@ def wire(
             tell(server, session, params)
 
     own = Responders(store=store, law=lambda: known(config.incident.regulations_file), clock=clock)
+
+    def news(server: str) -> None:
+        watch.wake(server)
+
+    logins = linking.wire(
+        config=config,
+        sealer=sealer,
+        store=store,
+        seal=seal,
+        news=news,
+        clock=clock,
+    )
     link = RunnerLink(path=runner_socket(config), clock=clock, on_event=event)
     watch = Watch(
         current=current,
         upstreams=upstreams,
         connect=Connector(
-            link=link, environ=environ, own={responders.NAME: own}, heard=heard, clock=clock, log=log
+            link=link,
+            environ=environ,
+            own={responders.NAME: own},
+            heard=heard,
+            holder=logins.holder,
+            clock=clock,
+            log=log,
         ),
         pins=Pins(store=store, clock=clock),
         drifted=drifted,
         clock=clock,
         log=log,
     )
-    return Servers(link=link, watch=watch, upstreams=upstreams, updated=updated)
+    return Servers(link=link, linking=logins, watch=watch, upstreams=upstreams, updated=updated)

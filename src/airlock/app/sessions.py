@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import msgspec
+from structlog.typing import FilteringBoundLogger
 
+from airlock.app.attending import Attending
 from airlock.app.peers import Peers
 from airlock.app.redaction import Redaction
 from airlock.core.clock import Clock
+from airlock.gateway.audience import Audience
 from airlock.gateway.changes import Changes
 from airlock.gateway.correspondence import Correspondence
 from airlock.gateway.forward import Upstream
@@ -22,6 +25,7 @@ from airlock.gateway.sessions import Sessions
 from airlock.gateway.subscriptions import Subscriptions
 from airlock.model.call import Authenticated, Inbound
 from airlock.upstream.http import HttpUpstream
+from airlock.upstream.personal import Personal
 from airlock.upstream.stdio import StdioUpstream
 
 
@@ -34,8 +38,7 @@ class LiveSessions(msgspec.Struct, frozen=True, kw_only=True):
     correspondence: Correspondence
     listening: Listening
     relay: Relay
-    over: Callable[[str], None]
-    """Ends what is held of a session, in every worker."""
+    attending: Attending
 
 
 class _Servers:
@@ -46,17 +49,17 @@ class _Servers:
 
     async def tell(self, session: str, method: str) -> None:
         for upstream in list(self._upstreams.values()):
-            if isinstance(upstream, HttpUpstream):
+            if isinstance(upstream, HttpUpstream | Personal):
                 await upstream.tell_session(session, method)
 
     async def end(self, session: str) -> None:
         for upstream in list(self._upstreams.values()):
-            if isinstance(upstream, HttpUpstream | StdioUpstream):
+            if isinstance(upstream, HttpUpstream | Personal | StdioUpstream):
                 await upstream.end_session(session)
 
     async def unsubscribe(self, session: str, server: str, uri: str) -> None:
         upstream = self._upstreams.get(server)
-        if isinstance(upstream, HttpUpstream | StdioUpstream):
+        if isinstance(upstream, HttpUpstream | Personal | StdioUpstream):
             await upstream.unsubscribe(session, uri)
 
 
@@ -70,8 +73,10 @@ def wire(
     sessions: Sessions,
     secrets: Redaction,
     changes: Changes,
+    audience: Audience,
     authenticate: Callable[[Inbound], Authenticated],
     clock: Clock,
+    log: FilteringBoundLogger,
 ) -> LiveSessions:
     """Nothing runs: what other workers tell is heard through `peers`."""
     streams = Streams(slot=slot, clock=clock, undelivered=record.undelivered)
@@ -80,7 +85,12 @@ def wire(
     servers = _Servers(upstreams)
     subscriptions = Subscriptions(streams=streams, post=peers, cancel=servers.unsubscribe)
 
+    attending = Attending(
+        attendance=sessions.attendance, peers=peers, read=streams.read, clock=clock, log=log
+    )
+
     async def over(body: dict[str, str]) -> None:
+        sessions.attendance.gone(body["session"])
         streams.end_session(body["session"])
         subscriptions.over(body["session"])
         await servers.end(body["session"])
@@ -95,6 +105,7 @@ def wire(
     listening = Listening(
         authenticate=authenticate,
         sessions=sessions,
+        audience=audience,
         streams=streams,
         far=lambda worker, asked: peers.one(worker, "mcp_more", asked),
         alone=lambda session: peers.all("mcp_alone", {"session": session, "slot": slot}),
@@ -102,7 +113,7 @@ def wire(
         record=record,
         clock=clock,
     )
-    peers.hears |= correspondence.hears | subscriptions.hears
+    peers.hears |= correspondence.hears | subscriptions.hears | attending.hears
     peers.hears |= {"mcp_more": listening.more, "mcp_alone": alone, "mcp_over": over}
     return LiveSessions(
         streams=streams,
@@ -116,5 +127,5 @@ def wire(
             answers=secrets.request.answers,
             record=record,
         ),
-        over=lambda session: peers.all("mcp_over", {"session": session}),
+        attending=attending,
     )

@@ -27,11 +27,15 @@ from airlock.edge.problems import Problems
 from airlock.gateway.admit import Admit
 from airlock.gateway.answer import Answers
 from airlock.gateway.asking import Asking
+from airlock.gateway.attendance import Attendance
+from airlock.gateway.audience import Audience
 from airlock.gateway.authorize import Authorize, Engine
 from airlock.gateway.changes import Changes
 from airlock.gateway.contain import Contain
 from airlock.gateway.diet import Diet
 from airlock.gateway.forward import Forward
+from airlock.gateway.invite import Invite
+from airlock.gateway.lifetime import Lifetime
 from airlock.gateway.live import Live
 from airlock.gateway.observe import Observe, told
 from airlock.gateway.pages import Pages
@@ -45,6 +49,7 @@ from airlock.gateway.rounds import Rounds, States
 from airlock.gateway.sessions import Sessions
 from airlock.gateway.step_up import step_up
 from airlock.gateway.strangers import Strangers
+from airlock.gateway.tickets import Tickets
 from airlock.gateway.visibility import Visibility
 from airlock.model.call import Reached, Reply
 
@@ -61,7 +66,10 @@ class Way(msgspec.Struct, frozen=True, kw_only=True):
     answers: Answers
     held: LiveSessions
     beside: Conversations
+    tickets: Tickets
     explain: Callable[[Reached | None, Refused | Fault], Reply]
+    denials: Callable[[Config], None]
+    """Takes over how refusals are told."""
 
     def decoys(self, config: Config) -> None:
         """Take over the tools that nobody has a reason to call."""
@@ -91,11 +99,15 @@ def wire(
     restrict = Restrict(current=who.current, clock=clock)
     asking = Asking(authorize.may_ask)
     rounds = Rounds(States(sealer=sealer, clock=clock))
+    tickets = Tickets(sealer=sealer, public_url=config.server.public_url, clock=clock)
+    invite = Invite(tickets)
+    lifetime = Lifetime(clock=clock, most=config.lists.max_ttl)
     secrets = redaction.wire(
         config=config,
         clock=clock,
         asking=asking,
         sealed=rounds.sealed,
+        lifetime=lifetime,
         strength=restrict.strength,
     )
     record = Record(
@@ -110,10 +122,20 @@ def wire(
         announce=redaction.announcer(log),
         decoys=frozenset(config.incident.decoys),
     )
-    sessions = Sessions(sealer, contain.who)
-    problems = Problems(public_url=config.server.public_url, conceal=authorize.conceal, clock=clock, log=log)
+    attendance = Attendance(
+        idle=config.legacy.session_idle, per_principal=config.legacy.sessions_per_principal
+    )
+    sessions = Sessions(sealer, contain.who, attendance)
+    problems = Problems(
+        public_url=config.server.public_url,
+        conceal=authorize.conceal,
+        clock=clock,
+        log=log,
+        denials=config.denials,
+    )
     visible = contain.visible(authorize.visible)
-    visibility = Visibility(visible=visible, standing=authorize.standing)
+    visibility = Visibility(visible=authorize.visible, standing=authorize.standing, free=contain.free)
+    audience = Audience(authenticate=who.authenticate, permit=contain.who, current=who.current)
     held = session_parts.wire(
         slot=slot,
         peers=peers,
@@ -123,11 +145,12 @@ def wire(
         sessions=sessions,
         secrets=secrets,
         changes=Changes(visibility),
+        audience=audience,
         authenticate=who.authenticate,
         clock=clock,
+        log=log,
     )
     behind.updated.append(held.subscriptions.heard)
-    who.current.told.append(held.streams.look)
     beside = conversing.wire(
         slot=slot,
         peers=peers,
@@ -137,8 +160,7 @@ def wire(
         record=record,
         secrets=secrets,
         authorize=authorize,
-        authenticate=who.authenticate,
-        permit=contain.caller,
+        audience=audience,
         visibility=visibility,
     )
     rounds.forget = beside.parks.forget
@@ -146,11 +168,14 @@ def wire(
         visible=visible,
         visibility=visibility,
         pages=Pages(sealer=sealer, size=config.lists.page),
+        lifetime=lifetime,
         sessions=sessions,
         record=record,
         clock=clock,
         definitions=secrets.definitions,
         diet=Diet(config.lists),
+        masked=authorize.masked,
+        instructions=config.lists.instructions,
         heard=held.correspondence.heard,
         set_level=held.correspondence.set_level,
         end_subscription=held.subscriptions.end,
@@ -181,13 +206,17 @@ def wire(
             level=held.correspondence.level,
         ),
         permit=in_turn(contain.caller, rates.permit),
-        resolve=resolve,
+        resolve=invite.resolving(resolve),
         admit=rounds.admitting(
-            Admit(observed=observe, checks=(contain.call, restrict.call, step_up(clock), rates.budget))
+            Admit(
+                observed=observe,
+                masked=authorize.masked,
+                checks=(contain.call, restrict.call, step_up(clock), rates.budget),
+            )
         ),
         authorize=spending(metering.decided(authorize, clock), rates),
         redact_request=metering.timed(metrics.REDACTION, clock, secrets.request),
-        forward=metering.timed_answers(metrics.UPSTREAM, clock, forward),
+        forward=invite.forwarding(metering.timed_answers(metrics.UPSTREAM, clock, forward)),
         redact_response=forward.guarding(told(metering.timed(metrics.REDACTION, clock, secrets.response))),
         record=record,
         owns=answers.owns,
@@ -205,5 +234,7 @@ def wire(
         answers=answers,
         held=held,
         beside=beside,
+        tickets=tickets,
         explain=problems.explain,
+        denials=problems.reload,
     )

@@ -34,6 +34,7 @@ ACTIONS = frozenset(
         "list_changed",
         "login",
         "logout",
+        "credential",
         "token_validate",
         "policy_evaluate",
         "policy_load",

@@ -47,6 +47,8 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     transport: str
+    isolation: str
+    """Processes of a stdio server: `shared`, or one for each `principal` or `session`; empty over HTTP."""
     tenant: str
     sensitivity: str
     pinned: int
@@ -76,6 +78,7 @@ def list_servers(*, config: ConfigFile = None, as_json: AsJson = False) -> None:
                 Row(
                     name=entry.name,
                     transport=entry.transport,
+                    isolation=entry.isolation if entry.transport == "stdio" else "",
                     tenant=entry.tenant,
                     sensitivity=entry.sensitivity,
                     pinned=sum(tool.pinned is not None for tool in tools),

@@ -30,7 +30,8 @@ def show_list(rows: list[Row]) -> None:
     for row in rows:
         waiting = Text(str(row.waiting), style="bold yellow" if row.waiting else "")
         tenant = Text(visible(row.tenant) or "every tenant")
-        table.add_row(row.name, row.transport, tenant, row.sensitivity, str(row.pinned), waiting)
+        apart = f", {row.isolation}" if row.isolation not in {"", "shared"} else ""
+        table.add_row(row.name, row.transport + apart, tenant, row.sensitivity, str(row.pinned), waiting)
     _console().print(table)
 
 

@@ -18,15 +18,14 @@ import msgspec
 from msgspec import structs
 
 from airlock.core.clock import rfc3339
+from airlock.core.coherence_credential import settle_credential
 from airlock.core.coherence_incident import settle_incident
 from airlock.core.coherence_tls import settle_edge, settle_upstream
-from airlock.core.config import Config, CredentialEntry, Detector, ServerEntry
+from airlock.core.config import Config, Detector, ServerEntry
 from airlock.core.hosts import listed
 from airlock.core.programs import find_program
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_PRINTABLE = re.compile(r"[\x20-\x7e]*")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 
 OWN = ("airlock", "airlock-incidents")
@@ -146,6 +145,11 @@ def _lists(config: Config, ground: Ground) -> None:
             ground.blame(key, "names nobody", "give roles, clients or both")
         if not rule.tags:
             ground.blame(f"{key}.tags", "empty", "the lists of these callers would be: name at least one tag")
+    known = {"/mcp", *(f"/mcp/{name}" for name in (*OWN, *(entry.name for entry in config.servers)))}
+    for index, route in enumerate(config.denials.routes):
+        if route not in known:
+            hint = "expected `/mcp`, or `/mcp/` and the name of a server"
+            ground.blame(f"denials.routes.{index}", f"found `{route}`", hint)
 
 
 def _addresses(config: Config, rows: Sequence[str], ground: Ground) -> None:
@@ -203,6 +207,7 @@ def _http(entry: ServerEntry, key: str, ground: Ground) -> ServerEntry:
             "command": entry.command,
             "env": entry.env,
             "env_from": entry.env_from,
+            "isolation": entry.isolation != "shared",
             "unsafe_shared_user": entry.unsafe_shared_user,
         },
         ground,
@@ -210,7 +215,7 @@ def _http(entry: ServerEntry, key: str, ground: Ground) -> ServerEntry:
     entry = settle_upstream(entry, key, ground)
     if entry.credential is None:
         return entry
-    return structs.replace(entry, credential=_credential(entry.credential, f"{key}.credential", ground))
+    return structs.replace(entry, credential=settle_credential(entry.credential, f"{key}.credential", ground))
 
 
 def _stdio(entry: ServerEntry, key: str, ground: Ground) -> ServerEntry:
@@ -235,20 +240,6 @@ def _command(command: tuple[str, ...], key: str, ground: Ground) -> tuple[str, .
         ground.blame(key, f"no program {command[0]}", hint)
         return command
     return (found, *command[1:])
-
-
-def _credential(credential: CredentialEntry, key: str, ground: Ground) -> CredentialEntry:
-    if not _HEADER.fullmatch(credential.header):
-        ground.blame(f"{key}.header", "not the name of a header", "such as Authorization or X-Api-Key")
-    if not _PRINTABLE.fullmatch(credential.prefix):
-        ground.blame(f"{key}.prefix", "not printable ASCII", "such as `Bearer `")
-    if (credential.file is None) == (credential.env is None):
-        ground.blame(key, "file and env", "give one of the two")
-    if credential.env is not None and not ground.environ.get(credential.env):
-        ground.blame(f"{key}.env", f"no variable {credential.env} in the environment", "set it")
-    if credential.file is None:
-        return credential
-    return structs.replace(credential, file=ground.file(credential.file, f"{key}.file"))
 
 
 def _useless(key: str, transport: str, values: Mapping[str, object], ground: Ground) -> None:

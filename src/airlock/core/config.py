@@ -231,12 +231,58 @@ class UpstreamTls(Section, frozen=True, kw_only=True):
 
 
 class CredentialEntry(Section, frozen=True, kw_only=True):
-    """A static credential sent to one HTTP server, from a file or a variable, never from this file itself."""
+    """What one HTTP server is shown: a secret of the gateway, or a login at its authorization server."""
 
-    header: Annotated[str, Meta(description="Header that carries the credential.")] = "Authorization"
-    prefix: Annotated[str, Meta(description="Text before the secret, such as `Bearer `.")] = ""
-    file: Annotated[str | None, Meta(description="File that holds the secret.")] = None
-    env: Annotated[str | None, Meta(description="Environment variable that holds the secret.")] = None
+    mode: Annotated[
+        Literal["static", "user_oauth", "client_credentials"],
+        Meta(
+            description="`static`: a secret header. `user_oauth`: each caller logs in at the server once. "
+            "`client_credentials`: the gateway logs in for all."
+        ),
+    ] = "static"
+    header: Annotated[str, Meta(description="Header that carries the credential (`static`).")] = (
+        "Authorization"
+    )
+    prefix: Annotated[str, Meta(description="Text before the secret, such as `Bearer ` (`static`).")] = ""
+    file: Annotated[str | None, Meta(description="File that holds the secret, or that of `client_id`.")] = (
+        None
+    )
+    env: Annotated[str | None, Meta(description="Environment variable that holds it instead.")] = None
+    client_id: Annotated[
+        str, Meta(description="As whom the gateway is registered at the one issuer of `issuers`.")
+    ] = ""
+    key_file: Annotated[
+        str | None,
+        Meta(description="PEM private key that proves it (`private_key_jwt`) in place of a secret."),
+    ] = None
+    issuers: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Authorization servers that may be used, byte for byte; none: the first that the "
+            "server names."
+        ),
+    ] = ()
+    register: Annotated[
+        tuple[str, ...],
+        Meta(description="Issuers at which the gateway registers itself (RFC 7591); `*`: at any."),
+    ] = ()
+    scopes: Annotated[
+        tuple[str, ...], Meta(description="Asked for in addition to what the server asks for.")
+    ] = ()
+    client_metadata_url: Annotated[
+        str,
+        Meta(
+            description="HTTPS URL of the gateway's client metadata, where it is not the one below "
+            "`server.public_url`."
+        ),
+    ] = ""
+    allow_private: Annotated[
+        bool,
+        Meta(
+            description="The authorization server may be on this machine and without TLS: for tests. "
+            "Never with a server that you do not trust."
+        ),
+    ] = False
 
 
 class StepUp(Section, frozen=True, kw_only=True):
@@ -246,6 +292,9 @@ class StepUp(Section, frozen=True, kw_only=True):
     acr: Annotated[
         tuple[str, ...], Meta(description="Contexts (`acr`) that are strong enough; none: any.")
     ] = ()
+
+
+Isolation = Literal["shared", "principal", "session"]
 
 
 class ServerEntry(Section, frozen=True, kw_only=True):
@@ -272,6 +321,13 @@ class ServerEntry(Section, frozen=True, kw_only=True):
         dict[str, str],
         Meta(description="Further variables whose values are read from the named files."),
     ] = msgspec.field(default_factory=dict[str, str])
+    isolation: Annotated[
+        Isolation,
+        Meta(
+            description="Processes of a stdio server: one for all callers, for each principal, or for "
+            "each session of a legacy client. On a shared one a legacy server can ask nobody."
+        ),
+    ] = "shared"
     credential: Annotated[CredentialEntry | None, Meta(description="Credential for `transport: http`.")] = (
         None
     )
@@ -305,6 +361,13 @@ class ServerEntry(Section, frozen=True, kw_only=True):
             "everything below it. Empty: none."
         ),
     ] = ()
+    trust_instructions: Annotated[
+        bool,
+        Meta(
+            description="Tell clients what it says about its use (`instructions`), at most 2 KiB. Models "
+            "follow such texts: only for a server that you trust as yourself."
+        ),
+    ] = False
     unsafe_shared_user: Annotated[
         bool,
         Meta(description="Run a stdio server of sensitivity medium or above as the gateway's own user."),
@@ -402,6 +465,19 @@ class ListsSection(Section, frozen=True, kw_only=True):
     page: Annotated[
         Positive, Meta(description="Items of one page of a list; many clients read no second one.")
     ] = 2000
+    max_ttl: Annotated[
+        Seconds,
+        Meta(
+            ge=0,
+            le=24 * 3600,
+            description="For how long a client may keep a list or a resource at most, whatever its server "
+            "says; changes of policy show within this time.",
+        ),
+    ] = 300.0
+    instructions: Annotated[
+        str,
+        Meta(description="What clients of `/mcp` are told about its use. Empty: a general text."),
+    ] = ""
     always: Annotated[
         tuple[str, ...], Meta(description="Tools with any of these tags are listed beside the search.")
     ] = ()
@@ -411,12 +487,38 @@ class ListsSection(Section, frozen=True, kw_only=True):
     ] = ()
 
 
+class DenialsSection(Section, frozen=True, kw_only=True):
+    """How callers are told that a call was refused."""
+
+    tools_call: Annotated[
+        Literal["tool_error", "jsonrpc"],
+        Meta(description="Form of a refused `tools/call`: a result that models see, or a JSON-RPC error."),
+    ] = "tool_error"
+    routes: Annotated[
+        tuple[str, ...],
+        Meta(description="Routes that `tools_call` is about, such as `/mcp/docs`. Empty: every route."),
+    ] = ()
+    disclosure: Annotated[
+        Literal["full", "minimal"],
+        Meta(
+            description="What a refusal tells a program: everything, or only `code`, `reason`, "
+            "`decision_id`, `retry_after` and `effect`."
+        ),
+    ] = "full"
+
+
 class LegacySection(Section, frozen=True, kw_only=True):
     """Concessions to clients of 2025-11-25 and older."""
 
     one_shot: Annotated[bool, Meta(description="Answer a single request without session or handshake.")] = (
         True
     )
+    session_idle: Annotated[
+        Seconds, Meta(ge=60, le=12 * 3600, description="Time without use after which a session ends.")
+    ] = 1800.0
+    sessions_per_principal: Annotated[
+        Positive, Meta(description="Sessions of one principal; one more ends the one used longest ago.")
+    ] = 32
 
 
 class ConcurrencySection(Section, frozen=True, kw_only=True):
@@ -492,6 +594,7 @@ class Config(Section, frozen=True, kw_only=True):
     audit: AuditSection = AuditSection()
     logging: LoggingSection = LoggingSection()
     lists: ListsSection = ListsSection()
+    denials: DenialsSection = DenialsSection()
     legacy: LegacySection = LegacySection()
     rate_limiting: RateLimitingSection = RateLimitingSection()
     monitoring: MonitoringSection = MonitoringSection()

@@ -203,6 +203,30 @@ class UpstreamFault(Fault):
         )
 
 
+class LoginNeeded(UpstreamFault):
+    """The caller has to log in at the server, or to log in there again with more scopes. Nothing was run."""
+
+    def __init__(self, server: str, *, scopes: tuple[str, ...] = (), detail: str) -> None:
+        """`scopes`: what the server wants in addition, where it says so."""
+        super().__init__(
+            50301,
+            "link_required",
+            "The server wants to know who you are: log in there first.",
+            detail=detail,
+            effect=Effect.NONE,
+        )
+        self.server = server
+        self.scopes = scopes
+
+
+class LinkRefused(Refused):
+    """A login at a server that is not begun, or not believed. `detail` is for the log."""
+
+    def __init__(self, reason: str, text: str, *, detail: str = "") -> None:
+        super().__init__(Stage.AUTHENTICATE, 40305, reason, text)
+        self.detail = detail
+
+
 class AuditFault(Fault):
     """A record could not be made durable: nothing may be sent or answered that needed it."""
 

@@ -76,6 +76,9 @@ _ready = Gauge(
     registry=_own,
     multiprocess_mode="livemin",
 )
+_tasks = Gauge(
+    "airlock_tasks", "Tasks of the event loops of workers.", registry=_own, multiprocess_mode="livesum"
+)
 _audit_written = Counter("airlock_audit_written_total", "Records made durable.", registry=_own)
 _audit_queue = Gauge(
     "airlock_audit_queue_depth",
@@ -184,6 +187,11 @@ def ready(component: str, *, serving: bool) -> None:
 def audit_written(n: int) -> None:
     """`n` more records are durable."""
     _audit_written.inc(n)
+
+
+def tasks(number: int) -> None:
+    """So many run on the event loop of this worker."""
+    _tasks.set(number)
 
 
 def audit_stands(*, queue_depth: int, age: float | None, free: int | None) -> None:

@@ -19,6 +19,8 @@ from pathlib import Path
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from airlock.core.errors import ConfigError
 from airlock.core.ids import Randomness
@@ -48,8 +50,18 @@ class Sealer:
                 raise ValueError("a key id is letters and digits, a key is 32 bytes")
         if current not in keys:
             raise ValueError("the current key is not among the keys")
+        self._keys = dict(keys)
         self._ciphers = {key_id: AESGCM(key) for key_id, key in keys.items()}
         self._current = current
+
+    def derived(self, use: str) -> Sealer:
+        """A sealer with keys of its own for one use (HKDF, RFC 5869): what it seals, this one cannot open."""
+        info = b"airlock derived 1\0" + use.encode()
+        keys = {
+            key_id: HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=info).derive(key)
+            for key_id, key in self._keys.items()
+        }
+        return Sealer(keys, self._current)
 
     def seal(self, purpose: str, payload: bytes, context: bytes = b"") -> str:
         """The payload as text that only `open` with the same purpose and context reads."""

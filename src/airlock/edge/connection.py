@@ -121,7 +121,7 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._in_head:
-            self._fields.append((name.lower(), value))
+            self._fields.append((name.lower(), value.strip()))  # RFC 9110, 5.5
         elif not self._deaf:
             self._refuse(b"")  # a trailer: what stands behind the body was never checked by anybody before us
 

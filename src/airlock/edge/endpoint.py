@@ -21,6 +21,7 @@ from airlock.edge.stream import Conversation, send_reply
 from airlock.edge.visit import Visit
 from airlock.gateway.kept import Streams
 from airlock.gateway.listening import Opened
+from airlock.gateway.listens import LISTEN
 from airlock.gateway.sessions import SESSION_HEADER
 from airlock.mcp import eras
 from airlock.mcp.headers import Accept, Headers, accepts, check_content
@@ -84,7 +85,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             streams=None if modern else self.streams,
             early=modern or session,
         )
-        if not modern and session:
+        if inbound.headers.get("mcp-method") == LISTEN if modern else session:
             inbound = msgspec.structs.replace(inbound, stream=conversation)
         await conversation.answer(self.govern(inbound, conversation.notify))
 

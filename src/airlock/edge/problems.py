@@ -10,6 +10,7 @@ from typing import Protocol
 
 from airlock.core import metrics
 from airlock.core.clock import Clock
+from airlock.core.config import Config, DenialsSection
 from airlock.core.errors import Fault, PolicyFault, Refused, Rejected, Unauthenticated
 from airlock.gateway.reached import Governed
 from airlock.gateway.words import DIFFERENTIALS, LIMITS
@@ -43,6 +44,9 @@ class Conceal(Protocol):
     def __call__(self, reached: Reached, failure: Failure) -> None: ...
 
 
+USUAL = DenialsSection()
+"""Everything is told, and refused calls are results."""
+
 LINES = 100
 """Lines a second about strangers and about limits: whoever asks without end does not fill the log."""
 
@@ -50,7 +54,16 @@ LINES = 100
 class Problems:
     """Explains failures to callers."""
 
-    def __init__(self, *, public_url: str, conceal: Conceal, clock: Clock, log: Logger) -> None:
+    def __init__(
+        self,
+        *,
+        public_url: str,
+        conceal: Conceal,
+        clock: Clock,
+        log: Logger,
+        denials: DenialsSection = USUAL,
+    ) -> None:
+        self._denials = denials
         self._public_url = public_url
         self._conceal = conceal
         self._clock = clock
@@ -58,6 +71,10 @@ class Problems:
         self._second = 0
         self._lines = 0
         self._withheld = 0
+
+    def reload(self, config: Config) -> None:
+        """Take over how another configuration tells of refusals."""
+        self._denials = config.denials
 
     def explain(self, reached: Reached | None, failure: Failure) -> Reply:
         """The answer for a failure at this point of the way."""
@@ -97,6 +114,8 @@ class Problems:
             incident_id=failure.incident if isinstance(failure, Refused) else "",
             policy_revision=identified.caller.snapshot.policy_revision if identified else "",
         )
+        if self._denials.disclosure == "minimal":
+            told = refusals.minimal(told)
         headers = (("retry-after", str(told.retry_after)),) if told.retry_after is not None else ()
         if refusals.is_blocked(failure):
             headers = (("connection", "close"),)
@@ -104,7 +123,7 @@ class Problems:
         read = failure.request_id if isinstance(failure, Refused) else None
         request_id = identified.id if identified else read
         form = refusals.form(failure, method)
-        if request_id is not None and form == "tool_error":
+        if request_id is not None and form == "tool_error" and self._shown_to_models(inbound):
             modern = identified is not None and identified.client.modern
             body = jsonrpc.result(request_id, refusals.tool_error(told, modern=modern))
         else:
@@ -118,6 +137,13 @@ class Problems:
             is_error=True,
             contained=refusals.is_contained(failure),
         )
+
+    def _shown_to_models(self, inbound: Inbound | None) -> bool:
+        """Whether a refused call is told as a result on this route, and not as an error."""
+        denials = self._denials
+        if denials.tools_call == "tool_error" or inbound is None:
+            return True
+        return bool(denials.routes) and inbound.route not in denials.routes
 
     def _note(self, inbound: Inbound | None, server: str, failure: Failure) -> None:
         """One line per failure; the only ones with a source address are those that operators search by it."""

@@ -77,6 +77,8 @@ class Conversation:
         self._due = False
         """What is queued is sent in a moment."""
         self._opened = False
+        self._concluded = False
+        """The reply was sent before the call ended."""
         self._cancelled = False
 
     @property
@@ -149,9 +151,24 @@ class Conversation:
                 return
             raise
         finally:
-            self._task = visit.listener = None
-            visit.remind(0.0, None)
-        await self._finish(reply)
+            self._rest()
+        if not self._concluded:
+            await self._finish(reply)
+
+    def conclude(self, reply: Reply) -> None:
+        """Send the reply of the work that still runs; nothing is said after it. Where the stream is not open,
+        or its client does not take what was sent, it is sent when the work has ended."""
+        if self._opened and self._task is not None and not self._visit.paused:
+            self._rest()
+            self._concluded = True
+            data = self._queue_emptied() + self._event(reply.body)
+            self._visit.say((*self._stream_headers, *reply.headers), data, last=True)
+
+    def _rest(self) -> None:
+        """Hear and say no more. Once: the next request on the connection has its reminders there too."""
+        if self._task is not None:
+            self._task = self._visit.listener = None
+            self._visit.remind(0.0, None)
 
     # Called by the visit while the call runs.
 

@@ -9,12 +9,15 @@ import airlock
 from airlock.core.clock import Clock
 from airlock.core.config import Config
 from airlock.gateway import capabilities, diet, lists
+from airlock.gateway import instructions as told_how
 from airlock.gateway.definitions import Definitions
 from airlock.gateway.diet import Diet
+from airlock.gateway.lifetime import Lifetime
 from airlock.gateway.listens import LISTEN
 from airlock.gateway.lists import LISTED, Visible
 from airlock.gateway.pages import Pages
 from airlock.gateway.sessions import SESSION_HEADER, Sessions
+from airlock.gateway.told import Masked, Told, nothing
 from airlock.gateway.visibility import Visibility
 from airlock.mcp import abilities, eras, jsonrpc, results
 from airlock.mcp.jsonrpc import Request
@@ -24,11 +27,6 @@ from airlock.model.server import Catalog
 from airlock.model.upstream import Notify
 
 SERVER_INFO = {"name": "airlock", "title": "Airlock", "version": airlock.__version__}
-
-INSTRUCTIONS = (
-    "Tools of several servers behind one gateway, named server__tool. Every call is checked against "
-    "policy and recorded. A refusal says why; do not try the same action by another way."
-)
 
 
 class Listed(Protocol):
@@ -70,27 +68,34 @@ class Answers:
         visible: Visible,
         visibility: Visibility,
         pages: Pages,
+        lifetime: Lifetime,
         sessions: Sessions,
         record: Listed,
         clock: Clock,
         definitions: Definitions,
         diet: Diet,
+        masked: Masked = nothing,
+        instructions: str = "",
         heard: Heard = ignore,
         set_level: Heard = ignore,
         end_subscription: Heard = ignore,
         listen: Listen | None = None,
     ) -> None:
-        """`heard` takes what gets no answer, `set_level` the level of messages that a session wants,
-        `end_subscription` what it does not want to hear of any more."""
+        """`instructions` are the operator's, empty for the usual ones. `heard` takes what gets no answer,
+        `set_level` the level of messages that a session wants, `end_subscription` what it does not want to
+        hear of any more."""
         self._end_subscription = end_subscription
         self._listen = listen
         self._heard = heard
         self._set_level = set_level
+        self._instructions = instructions
         self.diet = diet
         self._definitions = definitions
+        self._told = Told(definitions=definitions, masked=masked)
         self._visible = visible
         self._visibility = visibility
         self._pages = pages
+        self._lifetime = lifetime
         self._sessions = sessions
         self._record = record
         self._clock = clock
@@ -111,6 +116,8 @@ class Answers:
         """Take over what another configuration says of lists."""
         self.diet = Diet(config.lists)
         self._pages.size = config.lists.page
+        self._lifetime.most = config.lists.max_ttl
+        self._instructions = config.lists.instructions
 
     def owns(self, identified: Identified) -> bool:
         """Whether the gateway answers the message itself, and no upstream hears of it."""
@@ -140,7 +147,7 @@ class Answers:
         await self._record.listed(identified, {})
         found = Findings()
         result = {"supportedVersions": list(eras.MODERN), **self._identity(identified, found)}
-        return await self._reply(identified, _cacheable(identified, result), found)
+        return await self._reply(identified, self._cacheable(identified, result), found)
 
     async def _list(self, identified: Identified) -> Reply:
         """One page of what the caller may know of. Narrowing and the search are about tools."""
@@ -151,21 +158,24 @@ class Answers:
         else:
             items = await self._visibility(identified, kind)
         page, cursor = self._pages.page(identified, items)
-        await self._record.listed(identified, {"count": len(page)})
         found = Findings()
-        result = lists.listing(identified, page, self._definitions.shown(found))
         if kind == "tool" and self.diet.finds(identified):
-            result["tools"].insert(0, diet.DEFINITION)
+            told: Any = [diet.DEFINITION, *self._told.definitions(identified, page, found)]
+        else:
+            told = (self._told.encoded if page is items else self._told.definitions)(identified, page, found)
+        # Policy may be replaced while this waits: what is masked belongs to what is visible.
+        await self._record.listed(identified, {"count": len(page)})
+        result = lists.listing(identified, told)
         if cursor is not None:
             result["nextCursor"] = cursor
-        return await self._reply(identified, _cacheable(identified, result), found)
+        return await self._reply(identified, self._cacheable(identified, result), found)
 
     async def _find(self, identified: Identified) -> Reply:
         query = diet.read_query(identified.message.params.get("arguments", {}))
         tools = await self.diet.find(identified, query, self._visible)
         await self._record.listed(identified, {"count": len(tools), "find": True}, "tools_list")
         found = Findings()
-        told = diet.told(lists.definitions(identified, tools, self._definitions.shown(found)))
+        told = diet.told(self._told.definitions(identified, tools, found))
         return await self._reply(identified, told, found)
 
     async def _ping(self, identified: Identified) -> Reply:
@@ -188,11 +198,16 @@ class Answers:
 
     def _identity(self, identified: Identified, found: Findings) -> dict[str, Any]:
         """Who answers: the gateway on `/mcp`, the server itself (as far as it is served) on its own route."""
-        can = capabilities.served(identified)
-        if not identified.caller.inbound.server:
-            told = f"{INSTRUCTIONS} {diet.HOW}" if self.diet.finds(identified) else INSTRUCTIONS
-            return {"capabilities": can, "serverInfo": SERVER_INFO, "instructions": told}
-        return {"capabilities": can, "serverInfo": self._definitions.info(server_info(identified), found)}
+        told: dict[str, Any] = {"serverInfo": server_info(identified)}
+        hint = diet.HOW if self.diet.finds(identified) else ""
+        if text := told_how.of_route(identified, self._instructions, hint):
+            told["instructions"] = text
+        return {"capabilities": capabilities.served(identified), **self._definitions.info(told, found)}
+
+    def _cacheable(self, identified: Identified, result: dict[str, Any]) -> dict[str, Any]:
+        if not identified.client.modern:
+            return result
+        return {**result, "ttlMs": self._lifetime.of_list(identified), "cacheScope": "private"}
 
     async def _reply(
         self,
@@ -220,11 +235,5 @@ def catalog_of(identified: Identified) -> Catalog | None:
 
 def server_info(identified: Identified) -> dict[str, Any]:
     """`serverInfo` of answers on this route."""
-    catalog = catalog_of(identified)
+    catalog = catalog_of(identified) if identified.caller.inbound.server else None
     return (catalog.server_info if catalog else None) or SERVER_INFO
-
-
-def _cacheable(identified: Identified, result: dict[str, Any]) -> dict[str, Any]:
-    if not identified.client.modern:
-        return result
-    return {**result, "ttlMs": lists.ttl_ms(identified), "cacheScope": "private"}

@@ -125,6 +125,14 @@ class Authorize:
                 raise
             return True
 
+    def masked(self, identified: Identified, item: Item) -> frozenset[str]:
+        """Names of the arguments of a tool that policy keeps out of records, where the caller knows of it;
+        where policy cannot say, of all that are mirrored into headers."""
+        try:
+            return frozenset(self.engine.decide(self.listed(identified, item)).obligations.mask_arguments)
+        except PolicyFault:
+            return frozenset(name for path, _ in item.param_headers for name in path)
+
     def standing(self, identified: Identified, kind: Kind) -> Hashable | None:
         """What decides which items of a kind a caller sees, beside the items and the leases: the policy, what
         it can read of the caller, and what is only observed. None where nobody can say."""
@@ -218,7 +226,7 @@ def refusal(decision: Decision, item: Item) -> Refused | None:
         text = f"Policy does not allow this call to {item.name}."
     elif decision.approval is not None:
         code, reason = 40303, "approval_required"
-        text = f"This call to {item.name} needs an approval, which cannot be given here yet."
+        text = f"This call to {item.name} needs the approval of somebody else, which cannot be given here."
     else:
         return None
     return Refused(Stage.AUTHORIZE, code, reason, text, policy_reason=decision.reason, scope=item.scope)

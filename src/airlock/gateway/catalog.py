@@ -102,6 +102,7 @@ def build(
         server_info=offer.server_info,
         capabilities=offer.capabilities,
         instructions=offer.instructions,
+        keep_ms=offer.keep_ms,
         fetched_at=now,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from airlock.gateway.redact import Redactors, Rules, carries_credential
 from airlock.model.call import Inbound
-from airlock.model.server import Item
 
 MAX_KEPT = 1024
 """Texts that are remembered: a client says the same with every call."""
@@ -21,12 +20,6 @@ class Claims:
         self._redactors = redactors
         self._by: Rules | None = None
         self._kept: dict[str, str] = {}
-
-    def name(self, item: Item | None, inbound: Inbound) -> str:
-        """By which a record knows what a server offers. People name tools; a URI may hold anything."""
-        if item is None:
-            return ""
-        return item.name if item.kind == "tool" else self(item.name, inbound)
 
     def __call__(self, text: str, inbound: Inbound) -> str:
         if not text:

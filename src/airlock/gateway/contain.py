@@ -7,6 +7,7 @@ nothing about others.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 from airlock.core.clock import Clock
@@ -27,12 +28,20 @@ SENSITIVE = frozenset({"medium", "high", "critical"})
 LOST = "Airlock has lost its control data."
 
 
+KEPT = 64
+"""Lists of which is remembered what leases leave of them: many callers have the same."""
+
+_Freed = tuple[tuple[Item, ...], Index, float, tuple[Item, ...]]
+"""A list, the leases and until when they all hold, and what they leave of it."""
+
+
 class Contain:
     """The checks at admission. With no lease, each is two attribute tests."""
 
     def __init__(self, *, clock: Clock, serving: Serving) -> None:
         self._clock = clock
         self._serving = serving
+        self._freed: deque[_Freed] = deque(maxlen=KEPT)
 
     @property
     def lapsed(self) -> bool:
@@ -81,13 +90,28 @@ class Contain:
 
         def seen(identified: Identified, item: Item) -> bool:
             index = identified.caller.snapshot.leases.index
-            if index is not None:
-                now = self._clock.wall()
-                if index.server(item.server, now) is not None or index.tool(item, now) is not None:
-                    return False
+            if index is not None and _holds(index, item, self._clock.wall()):
+                return False
             return visible(identified, item)
 
         return seen
+
+    def free(self, identified: Identified, items: tuple[Item, ...]) -> tuple[Item, ...]:
+        """The items without what is contained; themselves where nothing is."""
+        index = identified.caller.snapshot.leases.index
+        if index is None or not (index.servers or index.tools):
+            return items
+        now = self._clock.wall()
+        for whole, under, until, found in self._freed:
+            if whole is items and under is index and now < until:
+                return found
+        found = tuple(item for item in items if not _holds(index, item, now))
+        self._freed.append((items, index, index.until(now), found))
+        return found
+
+
+def _holds(index: Index, item: Item, now: float) -> bool:
+    return index.server(item.server, now) is not None or index.tool(item, now) is not None
 
 
 def of_address(index: Index, source_ip: str, now: float) -> Refused | None:

@@ -52,7 +52,7 @@ class Conversing:
         """The answer in which the server asks nothing more."""
         for _ in range(rounds.MOST_ROUNDS):
             result = answer.result
-            if result is None or result.get("resultType") != rounds.INPUT_REQUIRED:
+            if result is None or not rounds.asks(result):
                 return answer
             if answer.era not in eras.MODERN:
                 raise UpstreamFault.protocol("a legacy server asks like a modern one")

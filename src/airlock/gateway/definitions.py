@@ -32,6 +32,11 @@ class Definitions:
         self._by: Rules | None = None
         self._kept: dict[str, tuple[dict[str, Any], Findings] | None] = {}
 
+    @property
+    def rules(self) -> Rules:
+        """The rules that decide what may leave."""
+        return self._redactors.rules
+
     def shown(self, found: Findings) -> Shown:
         """Gives each definition as it may leave, and adds to `found` what that took."""
 

@@ -88,7 +88,8 @@ class Diet:
     def is_find(self, identified: Identified) -> bool:
         """Whether this `tools/call` is a search, which the gateway answers itself."""
         message = identified.message
-        return message.method == "tools/call" and message.params["name"] == FIND and self.finds(identified)
+        found = self._finds and message.method == "tools/call" and message.params["name"] == FIND
+        return found and not identified.caller.inbound.server
 
     def shown(self, identified: Identified) -> Callable[[Item], bool]:
         """Which of the visible tools stand in the caller's list."""
@@ -157,7 +158,8 @@ class Diet:
 
 def read_query(arguments: Any) -> Query:
     """The arguments of a search. Raises `Refused` as the schema check of any tool does."""
-    query, limit = arguments.get("query"), arguments.get("limit", LIMIT)
+    query, limit = arguments.get("query"), arguments.get("limit")
+    limit = LIMIT if limit is None else limit
     unknown = arguments.keys() - {"query", "limit"}
     if unknown:
         problem = "there are `query` and `limit`, and nothing else"

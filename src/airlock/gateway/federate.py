@@ -7,7 +7,8 @@ rewritten, nor is an `https:` link, which clients fetch themselves.
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import is_not
+from functools import partial
+from operator import is_
 from typing import Any
 
 from airlock.mcp import uris
@@ -16,9 +17,10 @@ from airlock.mcp.strict import is_array, is_object
 
 def result(server: str, result: dict[str, Any]) -> dict[str, Any]:
     """The result of any call of this server; the same object where it holds no URI."""
-    for key, rewritten in _PARTS:
-        held = result.get(key)
-        if held is not None and (new := rewritten(server, held)) is not held:
+    for key in _PARTS.keys() & result.keys():
+        held = result[key]
+        new = _PARTS[key](server, held)
+        if new is not held:
             result = {**result, key: new}
     return result
 
@@ -35,8 +37,8 @@ def _each(one: Callable[[str, Any], Any]) -> Callable[[str, Any], Any]:
     def rewritten(server: str, held: Any) -> Any:
         if not is_array(held):
             return held
-        found = [one(server, each) for each in held]
-        return found if any(map(is_not, found, held)) else held
+        found = list(map(partial(one, server), held))
+        return held if all(map(is_, found, held)) else found
 
     return rewritten
 
@@ -66,5 +68,5 @@ def _located(server: str, holder: Any) -> Any:
 
 
 _blocks = _each(_block)
-_PARTS = (("content", _blocks), ("contents", _each(_located)), ("messages", _each(_message)))
+_PARTS = {"content": _blocks, "contents": _each(_located), "messages": _each(_message)}
 """The members of results that hold URIs."""

@@ -17,10 +17,11 @@ from airlock.core.errors import Effect, Fault, Refused, UpstreamFault
 from airlock.gateway import addresses
 from airlock.gateway.conversing import Conversing
 from airlock.gateway.live import Live, in_flight, no_longer
-from airlock.gateway.notices import Clean, Logged, everything, hearing
+from airlock.gateway.notices import Clean, Logged, everything, hearing, silent
 from airlock.gateway.parks import Parks
 from airlock.gateway.restrict import Restricted, unrestricted
 from airlock.gateway.subscriptions import SUBSCRIBE
+from airlock.mcp import rounds
 from airlock.mcp.eras import HEADER_MISMATCH
 from airlock.model.call import Redacted, Reply, Routed
 from airlock.model.snapshot import Current
@@ -102,7 +103,7 @@ class Forward:
         upstream = self._upstreams.get(server)
         if upstream is None:
             raise UpstreamFault.unavailable(f"{server} was removed", effect=Effect.NONE)
-        restored = self._restored(call, notify)
+        restored = None if silent(call) else self._restored(call, notify)
         if self._parks is not None and self._parks.concern(call):
             answer = await self._parks(call, partial(self._sent, upstream, call, restored))
         else:
@@ -111,23 +112,23 @@ class Forward:
             await self._stale(server)
             if self._same(call):  # the server did not run it
                 answer = await self._sent(upstream, call, restored, self._asks(call))
-        if answer.error is None and call.request.method == SUBSCRIBE:
+        if answer.error is not None:
+            return addresses.told(call, answer)
+        if call.request.method == SUBSCRIBE:
             self._subscribed(call)
-        return addresses.told(call, answer)
+        return answer
 
     def _same(self, call: Redacted) -> bool:
         """Whether a server still offers what was called, by the same definition."""
         routed = call.allowed.admitted.routed
         server = self._current.get().registry.servers.get(routed.item.server)
-        item = server.catalog.tools.get(routed.item.name) if server and server.catalog else None
-        return item is not None and (item.digest, item.pin) == (routed.item.digest, routed.item.pin)
+        called = routed.item
+        item = server.catalog.of(called.kind).get(called.own) if server and server.catalog else None
+        return item is not None and (item.digest, item.pin) == (called.digest, called.pin)
 
     async def _sent(
         self, upstream: Upstream, call: Redacted, notify: Notify | None, ask: Ask | None
     ) -> UpstreamAnswer:
-        async def send(request: UpstreamRequest) -> UpstreamAnswer:
-            return await upstream.request(request, notify=notify, ask=ask)
-
         stream = call.allowed.admitted.routed.identified.caller.inbound.stream
         if stream is not None:
             stream.belongs(call)
@@ -138,9 +139,10 @@ class Forward:
                 raise refusal
             try:
                 with Deadline(call.request.deadline - self._clock.monotonic()):
-                    answer = await send(call.request)
-                    if self._conversing is not None and not _modern(call):
-                        answer = await self._conversing(call, answer, send)
+                    answer = await upstream.request(call.request, notify=notify, ask=ask)
+                    if self._conversing is not None and rounds.asks(answer.result) and not _modern(call):
+                        again = partial(upstream.request, notify=notify, ask=ask)
+                        answer = await self._conversing(call, answer, again)
             except TimeoutError as late:
                 raise UpstreamFault.timeout("total time is over", effect=Effect.POSSIBLE) from late
             self._check(call)

@@ -26,7 +26,7 @@ LIFETIME = 300.0
 """Seconds for which a stream is kept that nobody reads."""
 
 TOTAL = 64 * 1024 * 1024
-"""Bytes of all streams together; beyond that the oldest are forgotten."""
+"""Bytes of all streams together; beyond that is forgotten what the streams hold that began to hold first."""
 
 RETRY = 1000
 """Milliseconds after which a client may come back to a stream that we close."""
@@ -114,7 +114,7 @@ class Kept:
         event = b"id: %b\nevent: message\ndata: %b\n\n" % (self._id(self.number).encode(), message)
         self._data.append(event)
         self._size += len(event)
-        self._streams.grown(len(event))
+        self._streams.grown(self, len(event))
         while len(self._data) > EVENTS or (self._size > BYTES and len(self._data) > 1):
             self._drop()
         self.changed()
@@ -145,7 +145,7 @@ class Kept:
     def _drop(self) -> None:
         size = len(self._data.popleft())
         self._size -= size
-        self._streams.grown(-size)
+        self._streams.grown(self, -size)
 
 
 class Streams:
@@ -160,7 +160,8 @@ class Streams:
         self.draining = False
         self._clock = clock
         self._undelivered = undelivered
-        self._kept: OrderedDict[str, Kept] = OrderedDict()
+        self._kept: dict[str, Kept] = {}
+        self._holding: OrderedDict[str, Kept] = OrderedDict()
         self._standing: dict[str, Kept] = {}
 
     def __len__(self) -> int:
@@ -193,6 +194,10 @@ class Streams:
     def standing(self) -> list[str]:
         """The sessions that have a standing stream here."""
         return list(self._standing)
+
+    def read(self) -> list[str]:
+        """The sessions whose standing stream somebody reads here."""
+        return [session for session, kept in self._standing.items() if kept.wake is not None]
 
     def say(self, session: str, method: str, params: Mapping[str, object]) -> bool:
         """A notification for a session; false where it has no standing stream here."""
@@ -263,11 +268,16 @@ class Streams:
         if self._standing.get(kept.session) is kept:
             del self._standing[kept.session]
 
-    def grown(self, size: int) -> None:
-        """Account for what is kept; the oldest streams make room."""
+    def grown(self, kept: Kept, size: int) -> None:
+        """Account for what a stream keeps; others make room, each of which holds nothing then."""
         self.size += size
-        if size > 0 and self.size > TOTAL:
-            for kept in list(self._kept.values()):
-                if self.size <= TOTAL:
-                    break
-                kept.forget()
+        if size > 0:
+            self._holding[kept.id] = kept
+            while self.size > TOTAL and len(self._holding) > 1:
+                oldest = next(iter(self._holding.values()))
+                if oldest is kept:
+                    self._holding.move_to_end(kept.id)
+                else:
+                    oldest.forget()
+        elif not kept.size:
+            del self._holding[kept.id]

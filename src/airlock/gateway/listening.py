@@ -6,7 +6,7 @@
 4 with `Last-Event-ID`: that stream of this session from there on, wherever it is kept; else the one stream of
   the session that answers no request
 
-Whoever listens is looked at again whenever the world changes: what would not be opened now, ends.
+Who listens is looked at again whenever the world changes (`Audience`): what would not be opened then, ends.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import msgspec
 
 from airlock.core.clock import Clock
 from airlock.core.errors import Fault, Refused, Rejected
+from airlock.gateway.audience import Audience, Hearer
 from airlock.gateway.changes import Changes, news
 from airlock.gateway.kept import Batch, EventId, Kept, Streams, event_id
 from airlock.gateway.sessions import SESSION_HEADER, Session, Sessions
@@ -33,9 +34,7 @@ MOST_OF_CALLER = 64
 """Streams that one caller may hold open in one worker."""
 
 POLL = 5.0
-"""Seconds for which another worker holds a question for more."""
-
-Look = Callable[[], Awaitable[bool]]
+"""Seconds for which another worker holds a question for more, at most."""
 
 Far = Callable[[int, dict[str, Any]], Awaitable[dict[str, Any] | None]]
 """Asks the worker of a slot for more of a stream; None where it does not answer."""
@@ -48,7 +47,11 @@ class Record(Protocol):
 
 
 def _nothing() -> None:
-    """Nothing is held."""
+    """Nothing is held, and nothing waits."""
+
+
+def _nobody(_: Hearer) -> None:
+    """Nobody is looked at."""
 
 
 class Opened(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +65,14 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     """What came after this event, waited for so many seconds; None where the stream is gone."""
     look: Callable[[], Awaitable[bool]]
     """Whether it may be read on; what has changed in the lists of its caller is on it then."""
+    inbound: Inbound
+    """What opened it."""
+    may: Callable[[Authenticated], bool]
+    """Whether it still is a stream of this caller."""
+    changed: Callable[[], None] = _nothing
+    """Has whoever waits for more look."""
+    enter: Callable[[Hearer], None] = _nobody
+    """To be called once, before the first `look`: who reads is among those that are looked at."""
     close: Callable[[], None] = _nothing
     """To be called once, at its end."""
 
@@ -74,6 +85,7 @@ class Listening:
         *,
         authenticate: Callable[[Inbound], Authenticated],
         sessions: Sessions,
+        audience: Audience,
         streams: Streams,
         far: Far,
         alone: Callable[[str], None],
@@ -84,6 +96,7 @@ class Listening:
         """`alone` ends the standing stream of a session in every other worker."""
         self._authenticate = authenticate
         self._sessions = sessions
+        self._audience = audience
         self._streams = streams
         self._far = far
         self._alone = alone
@@ -102,7 +115,13 @@ class Listening:
             with ExitStack() as held:
                 self._hold(caller.principal.key, held)  # 3
                 opened = await self._opened(caller, session)  # 4
-                return msgspec.structs.replace(opened, close=held.pop_all().close)
+                taken = held.pop_all()
+
+            def enter(hearer: Hearer) -> None:
+                self._audience.enter(hearer)
+                taken.callback(self._audience.forget, hearer)
+
+            return msgspec.structs.replace(opened, enter=enter, close=taken.close)
         except (Refused, Fault) as failure:
             await self._record.refuse(reached, failure)
             raise
@@ -112,7 +131,7 @@ class Listening:
         kept = self._streams.find(asked["stream"], asked["session"])
         if kept is None:
             return {"gone": True}
-        batch = await self._streams.wait(kept, asked["number"], POLL)
+        batch = await self._streams.wait(kept, asked["number"], min(asked["seconds"], POLL))
         return {"data": batch.data, "number": batch.number, "ended": batch.ended}
 
     def _hold(self, key: str, held: ExitStack) -> None:
@@ -135,9 +154,7 @@ class Listening:
         if named is None or modern or not streams:
             text = f"GET is served with {SESSION_HEADER} and `Accept: text/event-stream` only."
             raise Rejected(405, -32600, "method_not_allowed", text, headers=(("allow", "POST"),))
-        session = self._sessions.open(named, caller, self._clock.wall())
-        eras.check_negotiated(eras.InSession(named, version), session.version)
-        return session
+        return self._sessions.open(named, caller, self._clock.wall())
 
     async def _opened(self, caller: Authenticated, session: Session) -> Opened:
         last = caller.inbound.headers.get("last-event-id")
@@ -151,12 +168,14 @@ class Listening:
             more = partial(self._elsewhere, session.sid, at)
             if await more(at.number, 0.0) is None:
                 raise _unknown_event()
-            look = partial(self._allowed, caller.inbound)
-            return Opened(opening=b"", number=at.number, more=more, look=look)
+            look, may = partial(self._allowed, caller.inbound), partial(self._may, session)
+            return Opened(
+                opening=b"", number=at.number, more=more, look=look, inbound=caller.inbound, may=may
+            )
         kept = self._streams.find(at.stream, session.sid)
         if kept is None:
             raise _unknown_event()
-        return self._here(kept, at, partial(self._allowed, caller.inbound))
+        return self._here(caller, session, kept, at)
 
     async def _standing(self, caller: Authenticated, session: Session) -> Opened:
         """The stream that answers no request: it tells of lists that have changed."""
@@ -175,17 +194,27 @@ class Listening:
             return now is not None
 
         opening = kept.opening if session.version == eras.LATEST_LEGACY else b""
-        return self._here(kept, EventId(self._streams.slot, kept.id, 0), look, opening)
+        opened = self._here(caller, session, kept, EventId(self._streams.slot, kept.id, 0))
+        return msgspec.structs.replace(opened, opening=opening, look=look, changed=kept.changed)
 
-    def _here(self, kept: Kept, at: EventId, look: Look, opening: bytes = b"") -> Opened:
+    def _here(self, caller: Authenticated, session: Session, kept: Kept, at: EventId) -> Opened:
         async def more(number: int, seconds: float) -> Batch | None:
             return await self._streams.wait(kept, number, seconds)
 
-        return Opened(opening=opening, number=at.number, more=more, look=look)
+        return Opened(
+            opening=b"",
+            number=at.number,
+            more=more,
+            look=partial(self._allowed, caller.inbound),
+            inbound=caller.inbound,
+            may=partial(self._may, session),
+        )
+
+    def _may(self, session: Session, caller: Authenticated) -> bool:
+        return self._sessions.still(session, caller, self._clock.wall())
 
     async def _elsewhere(self, session: str, at: EventId, number: int, seconds: float) -> Batch | None:
-        del seconds
-        asked = {"stream": at.stream, "session": session, "number": number}
+        asked = {"stream": at.stream, "session": session, "number": number, "seconds": seconds}
         found = await self._far(at.slot, asked)
         if found is None or "gone" in found:
             return None

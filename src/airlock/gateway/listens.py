@@ -2,8 +2,8 @@
 
 1 the client takes a stream, and has not too many of them
 2 it hears what of its wishes is granted: lists, and resources that it may see and whose server tells
-3 whenever the world changes: whoever could not begin now ends; then each list that is another one for this
-  caller is said to have changed
+3 whenever the world changes: each list that is another one for this caller is said to have changed; whoever
+  could not begin now ends (`Audience`)
 
 Every message names the subscription by the id of the request. The end is an empty result.
 """
@@ -18,10 +18,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from airlock.core.errors import Effect, Fault, Refused, Rejected, Stage
+from airlock.core.errors import Effect, Refused, Rejected, Stage
+from airlock.gateway.audience import Audience
 from airlock.gateway.interests import Interests
 from airlock.gateway.resolve import item_for_uri
-from airlock.gateway.slices import in_slices
 from airlock.mcp import headers, jsonrpc, uris
 from airlock.mcp.names import Kind
 from airlock.model.call import Authenticated, Identified, Inbound, Reply, Routed
@@ -33,9 +33,6 @@ LISTEN = "subscriptions/listen"
 
 MOST_OF_PRINCIPAL = 8
 """Streams of one principal in one worker."""
-
-CALM = 0.1
-"""Seconds between two looks at what has changed."""
 
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
@@ -62,16 +59,38 @@ class Record(Protocol):
 
 
 class _Stream:
-    """One client that listens."""
+    """One client that listens. A `Hearer`."""
+
+    __slots__ = ("_meta", "_notify", "changed", "identified", "over")
 
     def __init__(self, identified: Identified, notify: Notify) -> None:
         self.identified = identified
         self.changed = asyncio.Event()
+        self.over = False
         self._notify = notify
         self._meta = {SUBSCRIPTION: identified.id}
 
     def say(self, method: str, params: dict[str, Any]) -> None:
         self._notify(method, {**params, "_meta": self._meta})
+
+    @property
+    def inbound(self) -> Inbound:
+        return self.identified.caller.inbound
+
+    def may(self, caller: Authenticated) -> bool:
+        del caller
+        return True
+
+    def leave(self) -> None:
+        if self.inbound.stream is not None:
+            self.inbound.stream.conclude(self.end())
+
+    def put_away(self) -> None:
+        self.over = True
+        self.changed.set()
+
+    def look(self) -> None:
+        self.changed.set()
 
     def end(self) -> Reply:
         result = {"resultType": "complete", "_meta": self._meta}
@@ -84,44 +103,27 @@ class Listens:
     def __init__(
         self,
         *,
-        authenticate: Callable[[Inbound], Authenticated],
-        permit: Callable[[Identified], None],
+        audience: Audience,
         visible: Callable[[Identified, Kind], Awaitable[tuple[Item, ...]]],
         permitted: Permitted,
         interests: Interests,
         current: Current,
         record: Record,
     ) -> None:
-        """`permit` raises for a caller that is contained."""
-        self._authenticate = authenticate
-        self._permit = permit
+        self._audience = audience
         self._visible = visible
         self._permitted = permitted
         self._interests = interests
         self._record = record
-        self._open: set[_Stream] = set()
         self._of: Counter[str] = Counter()
-        self._draining = False
         self._current = current
-        self._due: asyncio.TimerHandle | None = None
-        current.told.append(self.look)
 
     def __len__(self) -> int:
-        return len(self._open)
-
-    def look(self) -> None:
-        """The world has changed: in a moment everybody sees for itself."""
-        if self._open and self._due is None:
-            self._due = asyncio.get_running_loop().call_later(CALM, self._tell)
-
-    def _tell(self) -> None:
-        self._due = None
-        in_slices(tuple(self._open), lambda stream: stream.changed.set())
+        return self._of.total()
 
     def drain(self) -> None:
         """End all of them, and let none begin."""
-        self._draining = True
-        self.look()
+        self._audience.drain()
 
     async def __call__(self, identified: Identified, notify: Notify) -> Reply:
         """The end of the subscription; what is heard before goes to `notify`."""
@@ -134,12 +136,12 @@ class Listens:
             raise Refused(Stage.ADMIT, 42901, "rate_limited", text, retry_after=5, effect=Effect.NONE)
         stream = _Stream(identified, notify)
         self._of[key] += 1
-        self._open.add(stream)
+        self._audience.enter(stream)
         try:
             with ExitStack() as held:
                 return await self._listen(stream, held)
         finally:
-            self._open.discard(stream)
+            self._audience.forget(stream)
             self._of[key] -= 1
             if not self._of[key]:
                 del self._of[key]
@@ -157,29 +159,23 @@ class Listens:
         if watched:
             granted["resourceSubscriptions"] = watched
         stream.say(ACKNOWLEDGED, {"notifications": granted})  # 2
-        if self._current.get() is not stream.identified.caller.snapshot:
+        if self._audience.draining or self._current.get() is not stream.identified.caller.snapshot:
             stream.changed.set()  # the world changed before this stream was among those that are told
-        while not self._draining:
+        while True:
             await stream.changed.wait()  # 3
             stream.changed.clear()
-            now = self._now(stream.identified)
+            now = None if stream.over else self._now(stream.identified)
             if now is None:
-                break
+                return stream.end()
             for name, items in (await self._lists(now, granted)).items():
                 if items != seen[name]:
                     seen[name] = items
                     stream.say(KINDS[name][0], {})
-        return stream.end()
 
     def _now(self, identified: Identified) -> Identified | None:
         """The caller as the world sees it now; None where nothing would be opened for it."""
-        try:
-            caller = self._authenticate(identified.caller.inbound)
-            now = msgspec.structs.replace(identified, caller=caller)
-            self._permit(now)
-        except (Refused, Fault):
-            return None
-        return now
+        caller = self._audience.judge(identified.caller.inbound)
+        return None if caller is None else msgspec.structs.replace(identified, caller=caller)
 
     async def _lists(self, identified: Identified, granted: Mapping[str, Any]) -> Lists:
         return {
@@ -191,7 +187,7 @@ class Listens:
     def _watch(self, stream: _Stream, uri: str, held: ExitStack) -> bool:
         """Have the stream hear of a resource, under the URI that its client knows."""
         caller = stream.identified.caller
-        only = caller.inbound.server
+        only, key = caller.inbound.server, caller.principal.key
         name, own = (only, uri) if only else uris.split(uri)
         server = caller.snapshot.registry.servers.get(name)
         item = item_for_uri(server.catalog, own) if server is not None and server.catalog else None
@@ -205,7 +201,7 @@ class Listens:
             if self._now(stream.identified) is not None:
                 stream.say(UPDATED, {"uri": uri})
 
-        if not self._permitted(routed) or not self._interests.add(name, own, told):
+        if not self._permitted(routed) or not self._interests.add(name, own, told, key):
             return False
-        held.callback(self._interests.remove, name, own, told)
+        held.callback(self._interests.remove, name, own, told, key)
         return True

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from airlock.gateway.resolve import visible_servers
+from airlock.gateway.resolve import LOGIN_NEEDED, visible_servers
 from airlock.mcp import results
 from airlock.mcp.names import Kind
 from airlock.model.call import Authenticated, Identified
@@ -19,12 +19,6 @@ from airlock.model.server import Item, RegisteredServer
 BREATH = 32
 """Policy evaluations (about 0.1 ms each) between two turns of the event loop: a long list delays nobody's
 call."""
-
-TTL_MS = 30_000
-"""How long a client may keep a list: changes of policy and approvals show within this time."""
-
-CONTAINED_TTL_MS = 5_000
-"""The same while a lease holds back servers or tools: their end shows within this time (C-5)."""
 
 Visible = Callable[[Identified, Item], bool]
 Shown = Callable[[Item], dict[str, Any]]
@@ -44,17 +38,6 @@ _NAMED_BY: Mapping[Kind, str] = {
     "resource": "uri",
     "template": "uriTemplate",
 }
-
-
-def ttl_ms(identified: Identified) -> int:
-    """How long this caller may keep a list, in milliseconds."""
-    return CONTAINED_TTL_MS if held_back(identified) else TTL_MS
-
-
-def held_back(identified: Identified) -> bool:
-    """Whether a lease holds back servers or tools."""
-    index = identified.caller.snapshot.leases.index
-    return index is not None and bool(index.servers or index.tools)
 
 
 async def visible_items(
@@ -81,28 +64,19 @@ def offered(identified: Identified, kind: Kind) -> Iterator[Item]:
 
 def shelves(caller: Authenticated, kind: Kind) -> list[dict[str, Item]]:
     """What each server on the route has of a kind, by the servers' ids."""
-    catalogs = [server.catalog for server in visible_servers(caller) if server.catalog is not None]
-    if kind == "tool":
-        return [catalog.tools for catalog in catalogs]
-    if kind == "prompt":
-        return [catalog.prompts for catalog in catalogs]
-    if kind == "resource":
-        return [catalog.resources for catalog in catalogs]
-    return [catalog.templates for catalog in catalogs]
+    return [server.catalog.of(kind) for server in visible_servers(caller) if server.catalog is not None]
 
 
-def listing(
-    identified: Identified, items: Sequence[Item], shown: Shown = lambda item: item.definition
-) -> dict[str, Any]:
-    """The result of a list in the client's era. `shown` gives each definition as it may leave."""
+def listing(identified: Identified, told: Any) -> dict[str, Any]:
+    """The result of a list, from the definitions as a JSON value."""
     return {
-        LISTED[identified.message.method][1]: definitions(identified, items, shown),
+        LISTED[identified.message.method][1]: told,
         "_meta": {"dev.airlock/upstreams": states(identified)},
     }
 
 
 def definitions(identified: Identified, items: Sequence[Item], shown: Shown) -> list[dict[str, Any]]:
-    """The items in the client's era, under the names of the route."""
+    """The items in the client's era, under the names of the route. `shown` gives each as it may leave."""
     federated = not identified.caller.inbound.server
     found = [_definition(item, shown(item), item.alias if federated else item.own) for item in items]
     legacy_tools = not identified.client.modern and bool(items) and items[0].kind == "tool"
@@ -121,6 +95,8 @@ def states(identified: Identified) -> dict[str, str]:
 
 
 def _state(server: RegisteredServer) -> str:
+    if server.state == "down" and server.reason == LOGIN_NEEDED:
+        return "login_needed"
     return "down" if server.state == "cold" else server.state
 
 

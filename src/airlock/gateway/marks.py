@@ -83,9 +83,10 @@ def of_call(
 def standing(tool: Item) -> dict[str, object]:
     """What a row says of a tool: its risk, whether it says that it destroys, and whose it is."""
     found: dict[str, object] = {"sensitivity": tool.sensitivity, "read_only": tool.read_only}
-    annotations: Any = tool.definition.get("annotations")
-    if not tool.read_only and is_object(annotations) and annotations.get("destructiveHint") is True:
-        found["destructive"] = True
+    if not tool.read_only:
+        annotations: Any = tool.definition.get("annotations")
+        if is_object(annotations) and annotations.get("destructiveHint") is True:
+            found["destructive"] = True
     if tool.tenant:
         found["server_tenant"] = tool.tenant
     return found

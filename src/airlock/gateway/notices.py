@@ -33,6 +33,12 @@ def everything(call: Redacted, params: dict[str, Any]) -> dict[str, Any] | None:
     return params
 
 
+def silent(call: Redacted) -> bool:
+    """Whether the client wants to hear of nothing, as most do: neither of progress nor of log messages."""
+    client = call.allowed.admitted.routed.identified.client
+    return not (client.log_level or client.session or "_meta" in call.request.params)
+
+
 def hearing(
     call: Redacted, notify: Notify, *, clean: Clean, logged: Logged, passing: Callable[[], bool]
 ) -> Notify | None:

@@ -8,6 +8,7 @@ begins again.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Sequence
 
 import msgspec
@@ -18,6 +19,9 @@ from airlock.model.call import Identified
 from airlock.model.server import Item
 
 _PURPOSE = "cursor"
+
+KEPT = 32
+"""Lists whose digest is remembered: reading a list to its end asks for the same one again and again."""
 
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -34,6 +38,7 @@ class Pages:
 
     def __init__(self, *, sealer: Sealer, size: int) -> None:
         self._sealer = sealer
+        self._digests: deque[tuple[Sequence[Item], bytes]] = deque(maxlen=KEPT)
         self.size = size
 
     def page(self, identified: Identified, items: Sequence[Item]) -> tuple[Sequence[Item], str | None]:
@@ -42,11 +47,19 @@ class Pages:
         asked = identified.message.params.get("cursor")
         if asked is None and len(items) <= self.size:
             return items, None
-        digest = digest_of(items)
+        digest = self._digest(items)
         begin = 0 if asked is None else self._begin(identified, asked, digest)
         end = begin + self.size
         following = self._cursor(identified, _Cursor(end, digest)) if end < len(items) else None
         return items[begin:end], following
+
+    def _digest(self, items: Sequence[Item]) -> bytes:
+        for known, digest in self._digests:
+            if known is items:
+                return digest
+        found = digest_of(items)
+        self._digests.append((items, found))
+        return found
 
     def _cursor(self, identified: Identified, cursor: _Cursor) -> str:
         return self._sealer.seal(_PURPOSE, msgspec.json.encode(cursor), _context(identified))

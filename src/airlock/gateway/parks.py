@@ -59,10 +59,10 @@ class Parks:
     def concern(self, call: Redacted) -> bool:
         """Whether a call may be asked something in this way, or goes on with one that was."""
         said, routed = call.allowed.admitted.round, call.allowed.admitted.routed
+        if not routed.identified.client.modern:
+            return False  # and no round of its call is one
         if said is not None and said.park:
             return True
-        if not routed.identified.client.modern:
-            return False
         catalog = routed.server.catalog
         return (
             catalog is not None and catalog.era not in eras.MODERN and call.request.method in rounds.CARRIERS

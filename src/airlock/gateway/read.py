@@ -15,7 +15,7 @@ from airlock.core.clock import Clock
 from airlock.core.errors import Refused, Rejected
 from airlock.gateway.resolve import require_route
 from airlock.gateway.sessions import Sessions
-from airlock.identity.scopes import needed_scopes, require_scopes
+from airlock.identity.scopes import CALL, needed_scopes, require_scopes
 from airlock.mcp import abilities, eras, jsonrpc, names, strict
 from airlock.mcp.jsonrpc import Message, Notification, Request
 from airlock.mcp.methods import CALLS, check_params, server_named
@@ -65,7 +65,8 @@ class Read:
             )
         client = self._client(caller, message, era)
         require_route(caller)  # 3
-        if self._provider_scopes or caller.principal.auth != "oidc":  # 4
+        scoped = self._provider_scopes or caller.principal.auth != "oidc"
+        if scoped and CALL not in caller.principal.scopes:  # 4, all of which it implies
             require_scopes(caller.principal, needed(caller, message))
         return Identified(caller=caller, client=client, message=message)
 
@@ -85,7 +86,7 @@ class Read:
         if isinstance(era, eras.OneShot):
             return Client(version=era.version, modern=False, capabilities={})
         session = self._sessions.open(era.session_id, caller, self._clock.wall())
-        eras.check_negotiated(era, session.version)
+        eras.check_version(era)
         check_params(message.method, message.params, http=200)
         if caller.inbound.stream is not None:
             caller.inbound.stream.enter(session.sid, session.version)

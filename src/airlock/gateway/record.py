@@ -243,7 +243,9 @@ class Record:
         caller, identified, routed, allowed, _ = stages = unfold(reached)
         inbound, principal, snapshot = caller.inbound, caller.principal, caller.snapshot
         tool = routed.item if routed else None
-        name = self._claims.name(tool, inbound)
+        name = tool.name if tool else ""
+        if tool and tool.kind != "tool":  # people name tools; a URI may hold anything
+            name = self._claims(name, inbound)
         method = identified.message.method if identified else ""
         client = identified.client if identified else None
         named = method if method in METHODS else "unknown" if method else ""
@@ -274,11 +276,11 @@ class Record:
             correlation_id=inbound.request_id,
             tenant=principal.tenant,
             identity={
-                "audience": list(principal.audience),
+                "audience": principal.audience,
                 "auth": principal.auth,
                 "era": client.version if client else "",
-                "roles": list(principal.roles),
-                "scopes": list(principal.scopes),
+                "roles": principal.roles,
+                "scopes": principal.scopes,
             },
             policy_revision=allowed.decision.revision if allowed else snapshot.policy_revision,
             lease_epoch=snapshot.leases.epoch,

@@ -21,6 +21,8 @@ from airlock.mcp import eras, headers, rounds, strict
 from airlock.model.call import Allowed, Findings, Redacted, Round, Routed
 from airlock.model.upstream import UpstreamRequest
 
+_NOTHING: dict[str, Any] = {}
+
 
 class RedactRequest:
     """The stage. `progress` makes gateway-unique progress tokens."""
@@ -54,7 +56,8 @@ class RedactRequest:
         if obligations.mask_arguments:
             recorded = mask(recorded, frozenset(obligations.mask_arguments))
         canonical = strict.canonical(arguments)
-        _keep_token(canonical, routed)  # 4
+        if carries_credential(canonical, routed.identified.caller.inbound):  # 4
+            raise _token_held()
         request = self._request(routed, arguments)
         if allowed.admitted.round is not None:
             request = self._continued(allowed, allowed.admitted.round, request, found)
@@ -93,7 +96,8 @@ class RedactRequest:
         if redactor is not None:
             said, counts = redactor.value(said, found.hosts)
             found.add(counts)
-        _keep_token(strict.canonical(said), routed)
+        if carries_credential(strict.canonical(said), routed.identified.caller.inbound):
+            raise _token_held()
         return said
 
     def _continued(
@@ -112,20 +116,24 @@ class RedactRequest:
         return msgspec.structs.replace(request, params=params)
 
     def _request(self, routed: Routed, arguments: dict[str, Any]) -> UpstreamRequest:
-        method = routed.identified.message.method
+        identified = routed.identified
+        method, client = identified.message.method, identified.client
         params, name = _named(method, routed, arguments)
-        meta = self._meta(routed)
-        if meta:
+        said: dict[str, Any] = identified.message.params.get("_meta", _NOTHING)
+        level = client.log_level or ("info" if client.session and _is_modern(routed) else "")
+        if (level or "progressToken" in said) and (meta := self._meta(routed, said, level)):
             params["_meta"] = meta
         return UpstreamRequest(
             method=method,
             params=params,
             name=name,
-            param_headers=self._mirrored(routed, arguments),
-            principal_key=routed.identified.caller.principal.key,
-            session=routed.identified.client.session,
-            client_capabilities=self._capabilities(routed) if routed.identified.client.capabilities else {},
-            log_level=_level(routed),
+            param_headers=self._mirrored(routed, arguments)
+            if client.modern or routed.item.param_headers
+            else (),
+            principal_key=identified.caller.principal.key,
+            session=client.session,
+            client_capabilities=self._capabilities(routed) if client.capabilities else {},
+            log_level=level,
             deadline=self._clock.monotonic() + routed.server.entry.timeout,
         )
 
@@ -137,6 +145,8 @@ class RedactRequest:
         if arguments is not routed.arguments or not routed.identified.client.modern:
             return rendered
         others = headers.undeclared(item.param_headers, inbound.headers)
+        if not others:
+            return rendered
         lasting = self._redactors.rules.lasting
         harmless = (
             (name, value)
@@ -146,23 +156,15 @@ class RedactRequest:
         )
         return (*rendered, *harmless)
 
-    def _meta(self, routed: Routed) -> dict[str, Any]:
-        """What of a client's `_meta` a server gets: a progress token of ours, and the level of messages."""
+    def _meta(self, routed: Routed, said: dict[str, Any], level: str) -> dict[str, Any]:
+        """What of a client's `_meta` (`said`) a server gets: a progress token of ours, and the least level of
+        the log messages that the client wants."""
         meta: dict[str, Any] = {}
-        said: Any = routed.identified.message.params.get("_meta")
-        if isinstance(said, dict) and "progressToken" in said:
+        if "progressToken" in said:
             meta["progressToken"] = self._progress()
-        level = _level(routed)
         if level and _is_modern(routed):
             meta[eras.LOG_LEVEL_KEY] = level
         return meta
-
-
-def _level(routed: Routed) -> str:
-    """The least of log messages that the client wants; empty: as the server likes, or none."""
-    client = routed.identified.client
-    usual = "info" if client.session and _is_modern(routed) else ""
-    return client.log_level or usual
 
 
 def _is_modern(routed: Routed) -> bool:
@@ -182,14 +184,12 @@ def _named(method: str, routed: Routed, arguments: dict[str, Any]) -> tuple[dict
     return {"name": own, "arguments": arguments}, own
 
 
-def _keep_token(sent: bytes, routed: Routed) -> None:
-    """Raise `Refused` where what is sent holds the caller's own token."""
-    if carries_credential(sent, routed.identified.caller.inbound):
-        raise Refused(
-            Stage.REDACT, 40301, "policy_denied",
-            "The arguments hold the caller's own access token, which never travels to a server.",
-            policy_reason="credential_in_arguments",
-        )  # fmt: skip
+def _token_held() -> Refused:
+    return Refused(
+        Stage.REDACT, 40301, "policy_denied",
+        "The arguments hold the caller's own access token, which never travels to a server.",
+        policy_reason="credential_in_arguments",
+    )  # fmt: skip
 
 
 def _keep_home(rules: Rules, routed: Routed, arguments: dict[str, Any]) -> None:

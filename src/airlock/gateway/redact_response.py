@@ -17,11 +17,12 @@ from collections.abc import Callable
 from typing import Any
 
 from airlock.core.errors import Effect, Refused, UpstreamFault
-from airlock.gateway import cap, federate, lists
+from airlock.gateway import cap, federate
 from airlock.gateway.answer import server_info
 from airlock.gateway.asking import Asking
 from airlock.gateway.channels import Cleaner
 from airlock.gateway.fit import Fit
+from airlock.gateway.lifetime import Lifetime
 from airlock.gateway.redact import Redactors
 from airlock.gateway.restrict import Strength, as_configured, withheld
 from airlock.mcp import eras, jsonrpc, results, rounds
@@ -61,11 +62,13 @@ class RedactResponse:
         fit: Fit,
         asking: Asking,
         sealed: Sealed,
+        lifetime: Lifetime,
         strength: Callable[[Redacted], Strength] = as_configured,
     ) -> None:
         """`strength` says what leases demand of an answer by now."""
         self._asking = asking
         self._sealed = sealed
+        self._lifetime = lifetime
         self._redactors = redactors
         self._fit = fit
         self._strength = strength
@@ -87,21 +90,22 @@ class RedactResponse:
         if result.get("resultType", "complete") != "complete":
             return self._question(call, answer, result, id=request_id)
         result = results.without_ours(result)
+        cacheable = identified.message.method in CACHEABLE
         shaped = (  # 1
             results.to_modern(
                 result,
                 server_info=server_info(identified),
-                cacheable=identified.message.method in CACHEABLE,
-                ttl_ms=lists.ttl_ms(identified),
+                cacheable=cacheable,
+                ttl_ms=self._lifetime.at_most(identified) if cacheable else 0,
                 untold_ms=0,
             )
             if client.modern
             else results.to_legacy(result, client.version)
         )
-        before = _taken_out(call)
+        before = 0 if strength.lease is None else _taken_out(call)
         shaped = self._clean(call, shaped, strength)  # 2, 3
-        if _taken_out(call) > before:
-            shaped = _less_still(call, shaped, strength)
+        if strength.lease is not None and _taken_out(call) > before:
+            shaped = _less_still(call, shaped, strength.mode, strength.lease)
         shaped = _placed(call, result, shaped)  # 4
         body = cap.bounded(request_id, shaped, demanded)  # 5
         return Reply(body=body, is_error=shaped.get("isError") is True, upstream_bytes=answer.size)
@@ -225,16 +229,22 @@ class RedactResponse:
 def _placed(call: Redacted, said: dict[str, Any], shaped: dict[str, Any]) -> dict[str, Any]:
     """With the URIs of the route; the one that was read as it was asked for, whatever it looks like."""
     routed = call.allowed.admitted.routed
-    before, contents = said.get("contents"), shaped.get("contents")
-    if routed.uri and is_array(before) and is_array(contents):
-        read = [
-            {**new, "uri": routed.uri} if is_object(old) and old.get("uri") == routed.uri else new
-            for old, new in zip(before, contents, strict=True)
-        ]
-        shaped = {**shaped, "contents": read}
+    if routed.uri:
+        shaped = _as_read(routed.uri, said.get("contents"), shaped)
     if routed.identified.caller.inbound.server:
         return shaped
     return federate.result(routed.item.server, shaped)
+
+
+def _as_read(uri: str, before: Any, shaped: dict[str, Any]) -> dict[str, Any]:
+    contents = shaped.get("contents")
+    if not (is_array(before) and is_array(contents)):
+        return shaped
+    read = [
+        {**new, "uri": uri} if is_object(old) and old.get("uri") == uri else new
+        for old, new in zip(before, contents, strict=True)
+    ]
+    return {**shaped, "contents": read}
 
 
 def _unchanged(params: dict[str, Any]) -> dict[str, Any]:
@@ -242,7 +252,9 @@ def _unchanged(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _least(one: int | None, other: int | None) -> int | None:
-    return min((size for size in (one, other) if size is not None), default=None)
+    if one is None or other is None:
+        return other if one is None else one
+    return min(one, other)
 
 
 def _taken_out(call: Redacted) -> int:
@@ -250,12 +262,12 @@ def _taken_out(call: Redacted) -> int:
     return sum(call.found.counts.values())
 
 
-def _less_still(call: Redacted, shaped: dict[str, Any], strength: Strength) -> dict[str, Any]:
-    """A result from which something was taken out, as leases let it pass. Raises `Refused` for none."""
-    if strength.lease is None or strength.mode == "mask":
+def _less_still(call: Redacted, shaped: dict[str, Any], mode: str, lease: Lease) -> dict[str, Any]:
+    """A result from which something was taken out, as this lease lets it pass. Raises `Refused` for none."""
+    if mode == "mask":
         return shaped
-    if strength.mode == "block" or call.allowed.admitted.routed.item.kind != "tool":
-        raise _kept_back(call, strength.lease)
+    if mode == "block" or call.allowed.admitted.routed.item.kind != "tool":
+        raise _kept_back(call, lease)
     call.found.withheld = "structuredContent" in shaped
     less = {key: value for key, value in shaped.items() if key != "structuredContent"}
     return {**less, "content": [{"type": "text", "text": DROPPED}], "isError": True}

@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from airlock.core.errors import Effect, Rejected, Stage, UpstreamFault
+from airlock.core.errors import Effect, LoginNeeded, Rejected, Stage, UpstreamFault
 from airlock.gateway import echo
 from airlock.mcp import results, uris
 from airlock.mcp.methods import named_by, server_named
 from airlock.model.call import Authenticated, Identified, Routed
 from airlock.model.server import Catalog, Item, RegisteredServer
+
+LOGIN_NEEDED = "link_required"
+"""Reason of a server that tells nobody of itself who has not logged in."""
 
 MAX_SHOWN = 256
 """Characters of an unknown name that are repeated to the caller: twice what a name may have."""
@@ -28,10 +31,13 @@ Found = tuple[Item | None, dict[str, Any], str]
 def resolve(identified: Identified) -> Routed:
     """Raise `Rejected` for a name that means nothing to this caller, `UpstreamFault` for a server never
     seen."""
-    _in_session(identified)
-    server = _server(identified)
     message, federated = identified.message, not identified.caller.inbound.server
+    if message.method == "resources/subscribe":
+        _in_session(identified)
+    server = _server(identified)
     if server.catalog is None:
+        if server.reason == LOGIN_NEEDED:
+            raise LoginNeeded(server.entry.name, detail="nobody has logged in there")
         detail = f"{server.entry.name}: {server.reason}"
         raise UpstreamFault.unavailable(detail, effect=Effect.NONE, retry_after=5)
     item, arguments, uri = _FIND[message.method](server.catalog, message.params, federated)
@@ -42,7 +48,7 @@ def resolve(identified: Identified) -> Routed:
 
 def _in_session(identified: Identified) -> None:
     """Raise `Rejected` for a subscription without a session in which its updates could be heard."""
-    if identified.message.method == "resources/subscribe" and not identified.client.session:
+    if not identified.client.session:
         text = "A subscription needs a session: send `initialize` first."
         raise Rejected(400, -32600, "initialize_first", text, stage=Stage.RESOLVE)
 
@@ -124,8 +130,10 @@ def require_route(caller: Authenticated) -> None:
     """Refuse `/mcp/{server}` where the caller's tenant has no such server, in the words of a wrong method
     (F-4)."""
     only = caller.inbound.server
+    if not only:
+        return
     server = echo.server_for(caller.principal, caller.snapshot, only)
-    if not only or (server is not None and server.entry.tenant in ("", caller.principal.tenant)):
+    if server is not None and server.entry.tenant in ("", caller.principal.tenant):
         return
     reason = "cross_tenant_attempt" if server is not None else "server_unknown"
     raise Rejected(

@@ -108,9 +108,10 @@ class Rounds:
         """The stage, with the state of a request that goes on with a call."""
 
         def admitted(routed: Routed) -> Admitted:
-            if not rounds.in_round(routed.identified.message.params):
+            if rounds.begins(routed.identified.message.params):
                 return admit(routed)
-            return msgspec.structs.replace(admit(routed), round=self._round(routed))
+            found = admit(routed)
+            return msgspec.structs.replace(found, round=self._round(found.routed))
 
         return admitted
 

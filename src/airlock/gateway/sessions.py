@@ -16,6 +16,7 @@ import msgspec
 from airlock.core.clock import Clock
 from airlock.core.errors import Fault, Refused, Rejected
 from airlock.core.sealed import SealBroken, Sealer
+from airlock.gateway.attendance import Attendance
 from airlock.mcp import eras
 from airlock.model.call import Authenticated, Inbound, Reached, Reply
 
@@ -54,12 +55,18 @@ def anybody(caller: Authenticated) -> None:
 
 
 class Sessions:
-    """Opens and mints session ids. Stateless: any worker can do it."""
+    """Opens and mints session ids. Any worker can do it: `attendance` knows what ended and what is in use."""
 
-    def __init__(self, sealer: Sealer, permit: Callable[[Authenticated], None] = anybody) -> None:
+    def __init__(
+        self,
+        sealer: Sealer,
+        permit: Callable[[Authenticated], None] = anybody,
+        attendance: Attendance | None = None,
+    ) -> None:
         """`permit` raises for a caller who is contained: that is said before a session is, because an
         unknown session asks its client to begin another one."""
         self._sealer = sealer
+        self.attendance = Attendance() if attendance is None else attendance
         self.permit = permit
 
     def mint(self, caller: Authenticated, version: str, now: float, *, can: int = 0) -> tuple[str, str]:
@@ -74,6 +81,7 @@ class Sessions:
             can=can,
             exp=int(now) + ABSOLUTE_TTL,
         )
+        self.attendance.begin(session.sid, session.principal, now)
         return self._sealer.seal(_PURPOSE, msgspec.json.encode(session)), session.sid
 
     def open(self, text: str, caller: Authenticated, now: float) -> Session:
@@ -83,6 +91,17 @@ class Sessions:
         except Rejected:
             self.permit(caller)
             raise
+
+    def still(self, session: Session, caller: Authenticated, now: float) -> bool:
+        """Whether what was opened before is a session of this caller now; that is no use of it."""
+        index = caller.snapshot.leases.index
+        return (
+            (session.principal, session.tenant) == (caller.principal.key, caller.principal.tenant)
+            and session.exp > now
+            and session.sid not in caller.snapshot.revocations.sessions
+            and (index is None or index.session(session.sid, now) is None)
+            and not self.attendance.ended(session.sid)
+        )
 
     def _opened(self, text: str, caller: Authenticated, now: float) -> Session:
         try:
@@ -101,6 +120,8 @@ class Sessions:
         index = caller.snapshot.leases.index
         if index is not None and index.session(session.sid, now) is not None:
             raise unknown_session("session_terminated")
+        if not self.attendance.saw(session.sid, session.principal, now):
+            raise unknown_session()
         return session
 
 

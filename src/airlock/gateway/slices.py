@@ -13,15 +13,15 @@ AT_ONCE = 32
 """How many of them run between two looks at the network."""
 
 
-def in_slices(each: Iterable[T], wake: Callable[[T], object]) -> None:
+def in_slices(each: Iterable[T], wake: Callable[[T], object], at_once: int = AT_ONCE) -> None:
     """Wake all of them: the first now, the others behind those that were woken before. With more than
-    `AT_ONCE` it needs a running loop."""
-    _wake(iter(each), wake)
+    `at_once` it needs a running loop."""
+    _wake(iter(each), wake, at_once)
 
 
-def _wake(left: Iterator[T], wake: Callable[[T], object]) -> None:
-    some = list(islice(left, AT_ONCE))
+def _wake(left: Iterator[T], wake: Callable[[T], object], at_once: int) -> None:
+    some = list(islice(left, at_once))
     for one in some:
         wake(one)
-    if len(some) == AT_ONCE:
-        asyncio.get_running_loop().call_soon(_wake, left, wake)
+    if len(some) == at_once:
+        asyncio.get_running_loop().call_soon(_wake, left, wake, at_once)

@@ -2,8 +2,8 @@
 
 A list is remembered by the facts of the question that the policy can read of the caller, where that set is
 proved; so two callers share a list exactly where policy answers both alike. It counts as long as the servers
-offer the same and the engine is the same. While a lease holds something back, or policy answers nothing, each
-list is made anew.
+offer the same and the engine is the same. While policy answers nothing, each list is made anew. What leases
+hold back is taken out of what is remembered, so that a lease asks policy nothing.
 """
 
 from __future__ import annotations
@@ -26,6 +26,16 @@ Standing = Callable[[Identified, Kind], Hashable | None]
 """What decides which items of a kind a caller sees, beside the items; None where that is not known."""
 
 
+Free = Callable[[Identified, tuple[Item, ...]], tuple[Item, ...]]
+"""A list without what is contained, or the list itself."""
+
+
+def untouched(identified: Identified, items: tuple[Item, ...]) -> tuple[Item, ...]:
+    """Nothing is contained."""
+    del identified
+    return items
+
+
 class _Made(msgspec.Struct, frozen=True):
     items: tuple[Item, ...]
     shelves: list[dict[str, Item]]
@@ -34,8 +44,10 @@ class _Made(msgspec.Struct, frozen=True):
 class Visibility:
     """The lists of one worker. Used on the event loop only."""
 
-    def __init__(self, *, visible: Visible, standing: Standing) -> None:
+    def __init__(self, *, visible: Visible, standing: Standing, free: Free = untouched) -> None:
+        """`visible` is what policy says of an item, whoever holds it back."""
         self._visible = visible
+        self._free = free
         self._standing = standing
         self._made: OrderedDict[Hashable, _Made] = OrderedDict()
 
@@ -44,14 +56,22 @@ class Visibility:
     ) -> tuple[Item, ...]:
         """What the caller may see of a kind, in the order of lists. `shown` chooses from it, the same way
         wherever `chosen` is equal. Raises `PolicyFault` where policy cannot say."""
-        facts = None if lists.held_back(identified) else self._standing(identified, kind)
+        return self._free(identified, await self._permitted(identified, kind, chosen, shown))
+
+    async def _permitted(
+        self, identified: Identified, kind: Kind, chosen: Hashable, shown: Choice | None
+    ) -> tuple[Item, ...]:
+        facts = self._standing(identified, kind)
         if facts is None:
             return await self._make(identified, kind, shown)
         shelves = lists.shelves(identified.caller, kind)
         key = (kind, identified.caller.inbound.server, chosen, facts)
         made = self._made.get(key)
         if made is None or not _same(made.shelves, shelves):
-            made = self._made[key] = _Made(await self._make(identified, kind, shown), shelves)
+            made = _Made(await self._make(identified, kind, shown), shelves)
+            if self._standing(identified, kind) != facts:  # another policy answered about some of the items
+                return made.items
+            self._made[key] = made
             while len(self._made) > MAX_LISTS:
                 self._made.popitem(last=False)
         self._made.move_to_end(key)

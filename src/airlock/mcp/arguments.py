@@ -73,6 +73,28 @@ def _check_undeclared(members: dict[str, Any], keys: ArgumentKeys, where: str) -
             check_argument_case(value, keys.others, f"{where}.*")
 
 
+class Given:
+    """Leaves out arguments that are null and need not be there: they count as absent (MCP 2026-07-28 sends no
+    header for either)."""
+
+    __slots__ = ("_optional",)
+
+    def __init__(self, schema: Any) -> None:
+        described = _mapping(schema)
+        required = _sequence(described.get("required"))
+        self._optional = frozenset(_mapping(described.get("properties"))).difference(
+            name for name in required if isinstance(name, str)
+        )
+
+    def __call__(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """`arguments` less the optional ones of the top level that are null."""
+        return {
+            name: value
+            for name, value in arguments.items()
+            if value is not None or name not in self._optional
+        }
+
+
 class _Compiler:
     """Turns sets of subschemas into levels, each set once; a list of work instead of recursion."""
 

@@ -8,6 +8,7 @@ Capabilities and client info are claims.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -65,7 +66,7 @@ class Initialize(msgspec.Struct, frozen=True):
 class InSession(msgspec.Struct, frozen=True):
     """A legacy message in a session that is still to be opened.
 
-    Then `check_negotiated` and `methods.check_params` follow: who does not own the session learns nothing.
+    Then `check_version` and `methods.check_params` follow: who does not own the session learns nothing.
     """
 
     session_id: str
@@ -103,10 +104,11 @@ def negotiate(requested: str) -> str:
     return requested if requested in LEGACY else LATEST_LEGACY
 
 
-def check_negotiated(era: InSession, negotiated: str) -> None:
-    """The version header of a message in session must be the negotiated version, if it is sent."""
-    if era.version is not None and era.version != negotiated:
-        text = f"MCP-Protocol-Version must be {negotiated}, as negotiated for this session."
+def check_version(era: InSession) -> None:
+    """The version header of a message in session must name a version that has sessions, if it is sent. What
+    is in force is the negotiated one, whichever of them it names."""
+    if era.version is not None and era.version not in LEGACY:
+        text = "MCP-Protocol-Version must be the version that was negotiated for this session."
         raise Rejected(400, INVALID_REQUEST, "session_version_mismatch", text)
 
 
@@ -214,10 +216,16 @@ def _check_supported(version: str) -> None:
         )
 
 
-def check_param_headers(declared: ParamHeaders, arguments: dict[str, Any], headers: Headers) -> None:
+def check_param_headers(
+    declared: ParamHeaders,
+    arguments: dict[str, Any],
+    headers: Headers,
+    unlisted: Callable[[], frozenset[str]] = frozenset,
+) -> None:
     """Each `Mcp-Param-*` that the tool declares must agree with the argument at its path (-32020).
 
-    Both are there and equal, or neither is: null counts as absent. Integers compare as numbers.
+    Both are there and equal, or neither is: null counts as absent. Integers compare as numbers. `unlisted`
+    gives names of arguments whose annotation the client may not have seen: their headers may be missing.
     """
     if not declared:
         return
@@ -225,7 +233,8 @@ def check_param_headers(declared: ParamHeaders, arguments: dict[str, Any], heade
     for path, token in declared:
         name = f"Mcp-Param-{token}"
         value = value_at(arguments, path)
-        if not _agrees(value, _decoded(name, sent.get(token.lower()))):
+        text = _decoded(name, sent.get(token.lower()))
+        if not _agrees(value, text) and (text is not None or unlisted().isdisjoint(path)):
             raise _mismatch(name, f"params.arguments.{'.'.join(path)}")
 
 

@@ -69,6 +69,8 @@ class Headers:
     @property
     def params(self) -> dict[str, str]:
         """The `Mcp-Param-*` fields: token in lower case -> value as sent."""
+        if PARAM_PREFIX not in "\n".join(self._fields):  # most requests have none: one look instead of many
+            return {}
         return {
             name[len(PARAM_PREFIX) :]: value
             for name, value in self._fields.items()
@@ -210,18 +212,42 @@ def param_headers(input_schema: Any) -> ParamHeaders:
 
 def render_param_headers(declared: ParamHeaders, arguments: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     """The `Mcp-Param-*` fields of a call; absent, null and composite values have none."""
+    if not declared:
+        return ()
     rendered = ((token, render(value_at(arguments, path))) for path, token in declared)
     return tuple((f"Mcp-Param-{token}", encode_value(text)) for token, text in rendered if text is not None)
 
 
 def undeclared(declared: ParamHeaders, headers: Headers) -> tuple[tuple[str, str], ...]:
     """The `Mcp-Param-*` fields of a request that its tool does not declare, as they can be sent on (E-10)."""
+    sent = headers.params
+    if not sent:
+        return ()
     known = {token.lower() for _, token in declared}
     return tuple(
         (f"Mcp-Param-{token}", value)
-        for token, value in headers.params.items()
+        for token, value in sent.items()
         if token not in known and _TOKEN.fullmatch(token) and _PRINTABLE.fullmatch(value)
     )
+
+
+def unmirrored(definition: dict[str, Any], declared: ParamHeaders, names: frozenset[str]) -> dict[str, Any]:
+    """The definition of a tool without the annotations of properties that have, or stand below, one of these
+    names (E-11)."""
+    for path, _ in declared:
+        if not names.isdisjoint(path):
+            schema = _unannotated(definition["inputSchema"], path)
+            definition = {**definition, "inputSchema": schema}
+    return definition
+
+
+def _unannotated(schema: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
+    if not path:
+        return {key: said for key, said in schema.items() if key != ANNOTATION}
+    below = schema["properties"]
+    if path[0] not in below:  # its name was taken out as a secret: no client can send it
+        return schema
+    return {**schema, "properties": {**below, path[0]: _unannotated(below[path[0]], path[1:])}}
 
 
 def value_at(arguments: dict[str, Any], path: tuple[str, ...]) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 from airlock.core.errors import Rejected
 from airlock.mcp import names, uris
-from airlock.mcp.rounds import in_round, round_defect
+from airlock.mcp.rounds import begins, round_defect
 from airlock.mcp.strict import is_array, is_object
 
 MAX_WATCHED = 256
@@ -106,7 +106,7 @@ def _call(params: Params) -> str:
         return "`params.name` must be the name of a tool."
     if not is_object(params.get("arguments", _EMPTY)):
         return "`params.arguments` must be an object."
-    if in_round(params) and (defect := round_defect(params)):
+    if not begins(params) and (defect := round_defect(params)):
         return defect
     return "Tasks are not supported: leave `params.task` out." if "task" in params else ""
 
@@ -117,7 +117,7 @@ def _get(params: Params) -> str:
         return "`params.name` must be the name of a prompt."
     if not _texts(params.get("arguments", _EMPTY)):
         return "`params.arguments` must be an object of texts."
-    return round_defect(params) if in_round(params) else ""
+    return "" if begins(params) else round_defect(params)
 
 
 def _located(params: Params) -> str:
@@ -128,7 +128,7 @@ def _located(params: Params) -> str:
 def _read(params: Params) -> str:
     if defect := _located(params):
         return defect
-    return round_defect(params) if in_round(params) else ""
+    return "" if begins(params) else round_defect(params)
 
 
 def _complete(params: Params) -> str:
@@ -154,6 +154,8 @@ def named_by(params: Params) -> str:
 
 def server_named(method: str, params: Params) -> str:
     """The server that a call names on `/mcp`; empty where it names none. `params` have their shape."""
+    if method == "tools/call":
+        return names.split(params["name"])[0]
     if method == "completion/complete":
         located, named = params["ref"]["type"] == "ref/resource", named_by(params)
     else:

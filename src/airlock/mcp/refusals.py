@@ -24,6 +24,7 @@ REASONS: Mapping[int, str] = {
     CONTAINED: "contained",
     40303: "approval_required",
     40304: "approval_denied",
+    40305: "link_required",
     40901: "definition_not_approved",
     41001: "input_window_lost",
     42901: "rate_limited",
@@ -49,8 +50,9 @@ WIDE_SCOPES = frozenset({"principal", "client", "tenant"})
 _WAIT = "Do not retry before retry_after and do not use another tool or identity for the same action."
 _ADVICE: Mapping[int, str] = {
     40301: "Do not retry the same call; policy answers the same way until it or the arguments change.",
-    40303: "Ask the operator for an approval, then call again.",
+    40303: "Only somebody else can agree: ask the operator, and name this decision_id.",
     40304: "Do not retry: a person said no.",
+    40305: "Show the link to the person whom you work for; call again when they have logged in.",
     40901: "Wait until an operator has approved the changed definition.",
     41001: "Call again from the start.",
 }
@@ -74,6 +76,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     retry_after: int | None = None
     effect: Effect = Effect.NONE
     policy_reason: str | None = None
+    brief: bool = False
+    """Whether programs are told as little as they can use."""
 
 
 def refusal(
@@ -105,6 +109,19 @@ def refusal(
         retry_after=retry_after,
         effect=error.effect,
         policy_reason=refused.policy_reason if refused else None,
+    )
+
+
+def minimal(refusal: Refusal) -> Refusal:
+    """The refusal without what tells of leases, incidents and policy (R-5)."""
+    return msgspec.structs.replace(
+        refusal,
+        policy_revision="",
+        incident_id="",
+        scope=None,
+        expires_at=None,
+        policy_reason=None,
+        brief=True,
     )
 
 
@@ -163,8 +180,10 @@ def refusal_data(refusal: Refusal) -> dict[str, Any]:
         "retry_after": refusal.retry_after,
     }
     data = {name: value for name, value in data.items() if value not in (None, "")}
-    data["retryable"] = refusal.retry_after is not None or _transient(refusal)
     data["effect"] = refusal.effect.value
+    if refusal.brief:
+        return data
+    data["retryable"] = refusal.retry_after is not None or _transient(refusal)
     advice = _advice(refusal)
     if advice:
         data["advice"] = advice

@@ -53,6 +53,8 @@ _encode = msgspec.json.encode
 
 def without_ours(result: dict[str, Any]) -> dict[str, Any]:
     """A server's result without `_meta` keys of the gateway: only the gateway says why it refused."""
+    if "_meta" not in result:
+        return result
     meta = _meta(result)
     if not any(key.startswith(OWN_PREFIX) for key in meta):
         return result
@@ -88,17 +90,18 @@ def to_legacy(result: dict[str, Any], version: str) -> dict[str, Any]:
     """The result as a client of this legacy version expects it. Raises `UpstreamFault` unless complete."""
     if result.get("resultType", "complete") != "complete":
         raise UpstreamFault.protocol("a result that is not complete cannot be told to a legacy client")
-    shaped = {key: value for key, value in result.items() if key not in MODERN_FIELDS}
+    shaped = result.copy()
+    for key in MODERN_FIELDS.intersection(result):
+        del shaped[key]
     if "_meta" in shaped:
         shaped["_meta"] = {
             key: value for key, value in _meta(result).items() if not key.startswith(PROTOCOL_PREFIX)
         }
         if not shaped["_meta"]:
             del shaped["_meta"]
-    content, messages = shaped.get("content"), shaped.get("messages")
-    if is_array(content):
+    if is_array(content := shaped.get("content")):
         shaped["content"] = [_known_block(block, version) for block in content]
-    if is_array(messages):
+    if "messages" in shaped and is_array(messages := shaped["messages"]):
         shaped["messages"] = [_known_message(message, version) for message in messages]
     if "structuredContent" in shaped and not is_object(shaped["structuredContent"]):
         _structured_to_text(shaped)

@@ -7,7 +7,7 @@ looks at the shape of what comes back, and `digest` is what a retry has in commo
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -42,6 +42,9 @@ ACTIONS = ("accept", "decline", "cancel")
 STATE, RESPONSES = "requestState", "inputResponses"
 _ROUND = frozenset({"_meta", STATE, RESPONSES})
 
+begins: Callable[[Mapping[str, Any]], bool] = frozenset({STATE, RESPONSES}).isdisjoint
+"""Whether the params of a request go on with no call that a server answered with a question."""
+
 Requests = dict[str, dict[str, Any]]
 """By the server's own key: `method` and `params`."""
 
@@ -52,6 +55,11 @@ class Needed(msgspec.Struct, frozen=True):
     requests: Requests
     state: str | None
     """Comes back to the server byte for byte."""
+
+
+def asks(result: Mapping[str, Any] | None) -> bool:
+    """Whether a server wants to know something before it answers."""
+    return result is not None and result.get("resultType") == INPUT_REQUIRED
 
 
 def needed(result: Mapping[str, Any]) -> Needed:
@@ -128,11 +136,6 @@ def _capability(request: dict[str, Any]) -> tuple[str, str]:
 def _has(kind: str, part: str, declared: dict[str, Any]) -> bool:
     """An empty `elicitation` means forms, as it did before there were modes."""
     return part in declared or (kind == "elicitation" and part == "form" and not declared)
-
-
-def in_round(params: Mapping[str, Any]) -> bool:
-    """Whether a request goes on with a call that a server answered with a question."""
-    return STATE in params or RESPONSES in params
 
 
 def round_defect(params: Mapping[str, Any]) -> str:

@@ -105,6 +105,8 @@ def _measure(value: Any) -> tuple[int, set[str]]:
     nodes: list[Any] = [value]
     for node in nodes:
         kind = node.__class__
+        if kind is str:
+            continue
         if kind is dict:
             members += len(node)
             keys.update(node)

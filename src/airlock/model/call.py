@@ -23,8 +23,8 @@ from airlock.model.upstream import UpstreamRequest
 
 
 class ClientStream(Protocol):
-    """The open answer of a legacy client in its session. What is said is kept for who went away, within
-    bounds."""
+    """The open answer of a legacy client in its session, or of a subscription. In a session, what is said is
+    kept for who went away, within bounds."""
 
     @property
     def hears(self) -> bool:
@@ -43,6 +43,10 @@ class ClientStream(Protocol):
 
     def request(self, id: str, method: str, params: dict[str, Any]) -> None: ...
 
+    def conclude(self, reply: Reply) -> None:
+        """Send the reply ahead of the work that gives it, where the client takes it at once."""
+        ...
+
 
 class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes from a peer whose transport checks (host, origin, path, size, types) have passed."""
@@ -60,7 +64,7 @@ class Inbound(msgspec.Struct, frozen=True, kw_only=True):
     received: float
     """Monotonic seconds."""
     stream: ClientStream | None = None
-    """None for whoever is in no session."""
+    """None for whoever is in no session and has no subscription."""
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):

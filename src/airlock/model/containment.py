@@ -8,6 +8,7 @@ Where several leases hold the same, the one that ends last answers. A lease that
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -130,6 +131,11 @@ class Index:
         server, name = tool.server, tool.name
         whatever = _now(self.tools, (server, name, ANY), now)
         return whatever or _now(self.tools, (server, name, tool.digest), now)
+
+    def until(self, now: float) -> float:
+        """When the next lease on a server or a tool ends, in Unix seconds; infinite where none does."""
+        held = (*self.servers.values(), *self.tools.values())
+        return min((ends(lease) for lease in held if lease.holds(now)), default=math.inf)
 
     def over(self, setting: str, principal: Principal, tool: Item, now: float) -> Iterator[tuple[Any, Lease]]:
         """What leases set for the calls of this tool by a caller, or by who acts for it now."""

@@ -16,23 +16,24 @@ INTEGER_MAX = 2**53 - 1
 DEPTH_MAX = 16
 
 _KEY = re.compile(r"[a-z0-9_]+")
-_PLAIN = frozenset((str, bool))
+_PLAIN = frozenset((str, bool, type(None)))
 """Kinds of which every value has one canonical form."""
+_HOLDING: tuple[type[Any], ...] = (dict, list, tuple)
+"""Kinds that hold values."""
 
 
 def check(value: Any, depth: int = 0) -> None:
     """Raise ValueError for anything that the two could write differently."""
-    if value is None or isinstance(value, str):
-        return
-    if isinstance(value, int):
+    if isinstance(value, _HOLDING) and depth < DEPTH_MAX:
+        for member in _members(value):
+            kind = member.__class__
+            if kind not in _PLAIN and not (kind is int and -INTEGER_MAX <= member <= INTEGER_MAX):
+                check(member, depth + 1)
+    elif isinstance(value, int):
         if not -INTEGER_MAX <= value <= INTEGER_MAX:
             raise ValueError(f"integer {value} is not exact in JSON")
-        return
-    if depth >= DEPTH_MAX or not isinstance(value, dict | list | tuple):
+    elif value is not None and not isinstance(value, str):
         raise ValueError(f"{type(value).__name__} at depth {depth} has no canonical form")
-    for member in _members(value):
-        if member.__class__ not in _PLAIN:
-            check(member, depth + 1)
 
 
 def _members(value: Any) -> Iterable[Any]:

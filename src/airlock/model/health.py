@@ -23,6 +23,11 @@ class Health(msgspec.Struct, kw_only=True):
     """The components of one process, each with the moment of its last change of state."""
 
     components: dict[str, Component]
+    failed: frozenset[str] = frozenset()
+    """The names of those that failed: every call asks, and `set` alone changes it."""
+
+    def __post_init__(self) -> None:
+        self.failed = frozenset(name for name, part in self.components.items() if part.state == "failed")
 
     def set(self, name: str, state: State, reason: str, now: str) -> bool:
         """Note a state; True if it is a change."""
@@ -31,11 +36,12 @@ class Health(msgspec.Struct, kw_only=True):
             return False
         since = before.since if before is not None and before.state == state else now
         self.components[name] = Component(state=state, reason=reason, since=since)
+        self.failed = self.failed | {name} if state == "failed" else self.failed - {name}
         return True
 
     @property
     def ready(self) -> bool:
-        return all(component.state != "failed" for component in self.components.values())
+        return not self.failed
 
     @property
     def degraded(self) -> bool:
@@ -43,10 +49,12 @@ class Health(msgspec.Struct, kw_only=True):
 
     def why_not(self, *, besides: Collection[str] = ()) -> str:
         """The reasons for not being ready, in one line, leaving components out."""
+        if not self.failed:
+            return ""
         return "; ".join(
             f"{name}: {part.reason}"
             for name, part in self.components.items()
-            if part.state == "failed" and name not in besides
+            if name in self.failed and name not in besides
         )
 
 

@@ -10,6 +10,7 @@ import msgspec
 from airlock.core.config import ServerEntry
 from airlock.mcp import names
 from airlock.mcp.names import Kind
+from airlock.model.upstream import KEEP_MS
 
 Sensitivity = Literal["low", "medium", "high", "critical"]
 PinState = Literal["pinned", "changed"]
@@ -54,7 +55,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def own(self) -> str:
         """The server's own name or URI for it: what is forwarded."""
-        return names.own(self.name)
+        return names.own(self.name) if ":" in self.name else self.name
 
 
 class Catalog(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,8 +76,18 @@ class Catalog(msgspec.Struct, frozen=True, kw_only=True):
     server_info: dict[str, Any]
     capabilities: dict[str, Any]
     instructions: str = ""
+    keep_ms: int = KEEP_MS
+    """Milliseconds for which a client may keep its lists, as it says."""
     fetched_at: float
     """Monotonic seconds."""
+
+    def of(self, kind: Kind) -> dict[str, Item]:
+        """Everything of a kind, by the server's own name or URI for it."""
+        if kind == "tool":
+            return self.tools
+        if kind == "prompt":
+            return self.prompts
+        return self.resources if kind == "resource" else self.templates
 
 
 class RegisteredServer(msgspec.Struct, frozen=True, kw_only=True):

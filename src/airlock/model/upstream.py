@@ -23,6 +23,11 @@ Ask = Callable[[str, dict[str, Any]], Awaitable[Answered]]
 Cancelling it withdraws the request."""
 
 
+OF_PRINCIPAL = "\0"
+"""What a server says on the process of one principal is told in its name: this and the principal's key stand
+where a session of a legacy client would."""
+
+
 class UpstreamRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One request to one server; the transport adds ids, the envelope of its era, and credentials."""
 
@@ -68,6 +73,10 @@ class UpstreamAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """Behind a question that the gateway asks for a server that goes on waiting."""
 
 
+KEEP_MS = 30_000
+"""For how long a list may be kept whose server says nothing of it, milliseconds."""
+
+
 class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """What a server says of itself: all pages of all its lists, its capabilities, its instructions."""
 
@@ -83,3 +92,5 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     """List method -> why what it gives could not be used. Tools are never left out: they fail the whole."""
     ttl: float
     """Seconds after which it should be read again."""
+    keep_ms: int = KEEP_MS
+    """Milliseconds for which its lists may be kept, as it says."""

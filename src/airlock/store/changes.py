@@ -18,6 +18,7 @@ INCIDENTS = "incidents"
 OUTBOX = "outbox"
 GRANTS = "grants"
 POLICY = "policy"
+VAULT = "vault"
 
 
 def versions(connection: Connection) -> dict[str, int]:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from airlock.core.errors import Fault, Stage
 from airlock.store import changes, engine
 
-SCHEMA = "0005"
+SCHEMA = "0006"
 """The migration that this program needs; the newest one in `migrations`."""
 
 FILE = "sark.db"

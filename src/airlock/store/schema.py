@@ -386,3 +386,41 @@ policy_revisions = Table(
 )
 """`model.revision.Revision`: every change of the policy in force, and every one that was refused. The texts
 are in the data directory."""
+
+vault_entries = Table(
+    "vault_entries",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("issuer", Text, primary_key=True),
+    Column("server", Text, primary_key=True),
+    Column("owner", Text, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("claimed_until", Float(53), nullable=False),
+    Column("updated_at", Float(53), nullable=False),
+)
+"""Credentials of people at upstream servers, encrypted; `issuer` is the authorization server that gave them.
+`claimed_until`: somebody exchanges its refresh token."""
+
+vault_entries_owner = Index("vault_entries_owner", vault_entries.c.server, vault_entries.c.owner)
+
+vault_clients = Table(
+    "vault_clients",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("issuer", Text, primary_key=True),
+    Column("callback", Text, primary_key=True),
+    Column("sealed", Text, nullable=False),
+)
+"""As whom authorization servers registered the gateway, encrypted."""
+
+vault_trips = Table(
+    "vault_trips",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("sealed", Text, nullable=False),
+    Column("until", Float(53), nullable=False),
+)
+"""Logins at upstream servers that people are on, encrypted; `id` is the digest of their `state`."""

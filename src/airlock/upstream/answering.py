@@ -12,6 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from airlock.model.upstream import Answered, Ask, Notify
+from airlock.upstream.exchange import Exchange
+from airlock.upstream.wire import PERSON, SERVER_REQUESTS
 
 Tell = Callable[[dict[str, Any]], Awaitable[None]]
 """Sends one message to the server; whether it arrives is its own matter."""
@@ -38,6 +40,22 @@ class Answering:
         self._tell = tell
         self._group = group
         self._running: dict[str | int, asyncio.Task[None]] = {}
+        self._exchange: Exchange | None = None
+        self._outside = 0
+
+    def sent(self, exchange: Exchange) -> None:
+        """Our request was sent."""
+        self._exchange = exchange
+
+    async def asked_outside(self, message: dict[str, Any]) -> None:
+        """A request of the server that came on another stream than the answer will."""
+        self._outside += 1
+        if self._outside > SERVER_REQUESTS:
+            await self._tell(_reply(message, _TOO_MANY))
+            return
+        if self._exchange is not None:
+            self._exchange.wait_for(PERSON)
+        await self.asked(message)
 
     async def asked(self, message: dict[str, Any]) -> None:
         """A request of the server. An id that is being answered is not taken twice."""
@@ -55,13 +73,15 @@ class Answering:
         """`notify`, less what concerns a request of the server: it takes that back."""
 
         def heard(method: str, params: dict[str, Any]) -> None:
-            withdrawn = self._running.get(params.get("requestId", "")) if method == CANCELLED else None
-            if withdrawn is not None:
-                withdrawn.cancel()
-            elif notify is not None:
+            if not self.withdrawn(method, params) and notify is not None:
                 notify(method, params)
 
         return heard
+
+    def withdrawn(self, method: str, params: dict[str, Any]) -> bool:
+        """Whether a notification took a request back that was being answered."""
+        task = self._running.get(params.get("requestId", "")) if method == CANCELLED else None
+        return task is not None and task.cancel()
 
     def close(self) -> None:
         """Nothing that is still unanswered concerns the server any more."""

@@ -25,6 +25,7 @@ class Sink(Protocol):
     def answered(self, line: bytes) -> None: ...
     def failed(self, fault: UpstreamFault) -> None: ...
     def notified(self, line: bytes) -> None: ...
+    def asked(self, line: bytes) -> None: ...
 
 
 class Waiter(Protocol):
@@ -37,7 +38,9 @@ class Waiter(Protocol):
 class Call:
     """A request on its way. `params` is a JSON object without `_meta`."""
 
-    __slots__ = ("capabilities", "id", "message", "meta", "method", "params", "progress", "sink")
+    __slots__ = (
+        "asks", "capabilities", "id", "level", "message", "meta", "method", "params", "progress", "sink",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -48,7 +51,12 @@ class Call:
         meta: dict[str, Any] | None = None,
         capabilities: dict[str, Any] | None = None,
         progress: bool = False,
+        asks: bool = False,
+        level: str = "",
     ) -> None:
+        """`asks`: its client can be asked; `level`: the least of the log messages that are wanted."""
+        self.asks = asks
+        self.level = level
         self.sink = sink
         self.method = method
         self.params = params
@@ -99,10 +107,27 @@ class Updated(msgspec.Struct):
     params: _Uri
 
 
+class _Request(msgspec.Struct):
+    request_id: int | str = msgspec.field(name="requestId")
+
+
+class Withdrawn(msgspec.Struct):
+    params: _Request
+
+
 peek = msgspec.json.Decoder(Peek)
 updated = msgspec.json.Decoder(Updated)
 progress = msgspec.json.Decoder(Progress)
+_withdrawn = msgspec.json.Decoder(Withdrawn)
 _encode = msgspec.json.Encoder().encode
+
+
+def withdrawn(line: bytes) -> int | str:
+    """The id of the request that a server takes back; empty where it names none."""
+    try:
+        return _withdrawn.decode(line).params.request_id
+    except msgspec.DecodeError:
+        return ""
 
 
 def request_line(number: int, method: str, meta: dict[str, Any], params: bytes) -> bytes:

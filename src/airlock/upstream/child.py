@@ -2,8 +2,9 @@
 
 Ids and progress tokens are integers that this life never uses twice, so calls of different clients cannot
 meet, whatever ids those clients chose. A call ends once: answered, failed, or cancelled by its caller;
-what arrives for it later is dropped and counted. The process is shared by all callers, so nothing passes that
-would need to know for whom the server speaks: its requests are refused, its log messages dropped.
+what arrives for it later is dropped and counted. On a process that callers share nothing passes that would
+need to know for whom the server speaks: its requests are refused, its log messages dropped. On a process of
+one owner, `hears` knows.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ STDERR_PER_SECOND = 256 * 1024
 LIST_CHANGED = frozenset(f"notifications/{kind}/list_changed" for kind in ("tools", "prompts", "resources"))
 UPDATED = "notifications/resources/updated"
 
+SHARED = "not offered to servers that several callers share"
+NOBODY = "no call is running whose client can be asked"
+"""Why a request of a server is refused."""
+
 
 class Child:
     """The wire to one process, on one loop. `over` resolves with the reason why it is of no use any more."""
@@ -76,6 +81,8 @@ class Child:
         self._refill: asyncio.TimerHandle | None = None
         self._outbox = Outbox(stdin, clock=clock, patience=patience)
         self.complaints = Complaints(clock=clock, write=complain)
+        self.hears: Callable[[str, object, bytes], bool] | None = None
+        """Told (method, id or UNSET, line) of what names no call; whether it belongs to one."""
         self.modern = False
         """Whether requests carry the per-request envelope."""
         self.over: asyncio.Future[str] = self._loop.create_future()
@@ -107,6 +114,10 @@ class Child:
     def tell(self, method: str, params: dict[str, Any]) -> None:
         """Send a notification; a server that does not read has no use for it."""
         self._push(notification_line(method, params))
+
+    def reply(self, line: bytes) -> None:
+        """Send the answer to a request of the server."""
+        self._push(line)
 
     def close(self, reason: str) -> None:
         """No more reading or writing. What the server has answered still counts; all other calls fail."""
@@ -208,14 +219,16 @@ class Child:
             self._list_changed()
         elif method == UPDATED:
             self._resource_updated(line)
+        elif method == "ping" and number is not msgspec.UNSET:
+            self._push(reply_line(number, result={}))
+        elif self.hears is not None and self.hears(method, number, line):
+            return
         elif number is msgspec.UNSET:
             self._counters.notifications += 1
-        elif method == "ping":
-            self._push(reply_line(number, result={}))
         else:
             self._counters.requests += 1
-            error = {"code": -32601, "message": "not offered to servers that several callers share"}
-            self._push(reply_line(number, error=error))
+            why = NOBODY if self.hears is not None else SHARED
+            self._push(reply_line(number, error={"code": -32601, "message": why}))
 
     def _resource_updated(self, line: bytes) -> None:
         try:

@@ -32,6 +32,9 @@ IDLE_MOST = 30.0
 PEEK_AFTER = 0.25
 """Seconds of idleness after which a look at the socket precedes reuse: no server's patience is shorter."""
 
+CHALLENGE = b"www-authenticate"
+"""The one field of which all lines count: the first that is understood may be any of them."""
+
 _WANTED = {
     name: name
     for name in (
@@ -44,6 +47,7 @@ _WANTED = {
         b"date",
         b"mcp-session-id",
         b"retry-after",
+        CHALLENGE,
     )
 }
 """Header fields of an answer that mean something here; all others are read over."""
@@ -201,6 +205,8 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         known = _WANTED.get(name.lower())
         if known is not None and not self._complete:
+            if known is CHALLENGE and known in self._fields:
+                value = b"%b, %b" % (self._fields[known], value)
             self._fields[known] = value
 
     def on_headers_complete(self) -> None:

@@ -17,7 +17,7 @@ from airlock import __version__
 from airlock.core.errors import Effect, Rejected, UpstreamFault
 from airlock.mcp import eras, strict
 from airlock.mcp.strict import is_array, is_object
-from airlock.model.upstream import Offer, UpstreamAnswer
+from airlock.model.upstream import KEEP_MS, Offer, UpstreamAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,11 +35,10 @@ ERA_LIFETIME = 24 * 3600.0
 PAGES = 50
 ITEMS = 2000
 """Bounds of one list at one server."""
-TTL_LEGACY = 30.0
 TTL_LEAST = 5.0
 TTL_MOST = 30.0
-"""Seconds: where a server says nothing, and the bounds of what it may say. It is not asked in a loop, and it
-cannot choose for how long a changed definition goes unnoticed."""
+"""Seconds: the bounds of what a server says of when to read it again. It is not asked in a loop, and cannot
+choose for how long a changed definition goes unnoticed."""
 
 MESSAGES_MOST = 10_000
 """Messages of a server in the course of one call: each costs far more than its bytes do."""
@@ -206,19 +205,20 @@ async def describe(peer: Peer, ask: Ask) -> Offer:
     Without its tools a server has no catalog. Another list that cannot be read is left out, and said: many
     servers name a capability and serve only part of it.
     """
-    tools, ttl = await read_list(peer, ask, TOOLS)
-    lifetimes = [ttl]
+    tools, said = await read_list(peer, ask, TOOLS)
+    lifetimes = said
     others: dict[str, tuple[dict[str, Any], ...]] = {}
     left_out: dict[str, str] = {}
     for name, listing in OTHERS.items():
         try:
-            items, ttl = await read_list(peer, ask, listing)
+            items, said = await read_list(peer, ask, listing)
         except Unlisted as fault:
             if fault.said != METHOD_NOT_FOUND:
                 left_out[listing.method] = fault.detail
             continue
         others[name] = tuple(items)
-        lifetimes.append(ttl)
+        lifetimes += said
+    keep = min(lifetimes, default=KEEP_MS)
     return Offer(
         era=peer.version,
         server_info=peer.server_info,
@@ -226,7 +226,8 @@ async def describe(peer: Peer, ask: Ask) -> Offer:
         instructions=peer.instructions,
         tools=tuple(tools),
         left_out=left_out,
-        ttl=min(lifetimes),
+        ttl=min(max(keep / 1000, TTL_LEAST), TTL_MOST),
+        keep_ms=keep,
         **others,
     )
 
@@ -238,27 +239,31 @@ class Unlisted(UpstreamFault):
     """The code of its error."""
 
 
-async def read_list(peer: Peer, ask: Ask, listing: Listing) -> tuple[list[dict[str, Any]], float]:
-    """All pages of one list and the seconds that they may be kept.
+async def read_list(peer: Peer, ask: Ask, listing: Listing) -> tuple[list[dict[str, Any]], list[int]]:
+    """All pages of one list, and for how many milliseconds each may be kept.
 
     Raises `Unlisted` for an error, a page that is no list of named items, a name that comes twice, or more
     than the bounds allow: half a list is not a list.
     """
     found: dict[str, dict[str, Any]] = {}
-    lifetimes: list[float] = []
+    lifetimes: list[int] = []
     if peer.capabilities is not None and listing.capability not in peer.capabilities:
-        return [], TTL_LEGACY
+        return [], []
     params: dict[str, Any] = {}
     for _ in range(PAGES):
         page = await _page(ask, params, listing)
         for item in page[listing.member]:
             _collect(found, item, listing)
-        if peer.modern and type(page.get("ttlMs")) in {int, float}:
-            lifetimes.append(min(max(page["ttlMs"] / 1000, TTL_LEAST), TTL_MOST))
+        lifetimes.append(_keep_ms(peer, page))
         if not isinstance(page.get("nextCursor"), str):
-            return list(found.values()), min(lifetimes, default=TTL_LEGACY)
+            return list(found.values()), lifetimes
         params = {"cursor": page["nextCursor"]}
     raise _unlisted(f"more than {PAGES} pages of {listing.method}")
+
+
+def _keep_ms(peer: Peer, page: dict[str, Any]) -> int:
+    said: Any = page.get("ttlMs")
+    return max(0, int(said)) if peer.modern and type(said) in {int, float} else KEEP_MS
 
 
 async def _page(ask: Ask, params: dict[str, Any], listing: Listing) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from airlock.core.errors import UpstreamFault
@@ -165,6 +166,20 @@ class Exchange:
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+class Opening(Exchange):
+    """The same, and `opened` is called when the answer begins."""
+
+    __slots__ = ("_opened",)
+
+    def __init__(self, connection: Connection, opened: Callable[[], None]) -> None:
+        super().__init__(connection)
+        self._opened = opened
+
+    def head(self, status: int, fields: dict[bytes, bytes]) -> str:
+        self._opened()
+        return super().head(status, fields)
 
 
 class Unattended:

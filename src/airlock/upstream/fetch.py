@@ -44,6 +44,8 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     date: str = ""
     """When the peer says that it answered (RFC 9110 section 6.6.1); empty: it does not say."""
+    challenge: str = ""
+    """`WWW-Authenticate`."""
 
 
 class Fetch:
@@ -63,12 +65,13 @@ class Fetch:
         self._tls = ssl.create_default_context(cafile=ca_file)
         self._resolve = resolve
 
-    async def get(self, url: str) -> Fetched:
-        """GET, following redirects. Raises `UpstreamFault`, `guard.Forbidden` where the guard refused."""
+    async def get(self, url: str, *, follow: bool = True) -> Fetched:
+        """GET, following redirects unless told otherwise. Raises `UpstreamFault`, `guard.Forbidden` where the
+        guard refused."""
         deadline = self._clock.monotonic() + TOTAL
         for _ in range(HOPS + 1):
             download = await self._exchange("GET", _endpoint(url), b"", {}, deadline)
-            if download.status not in _REDIRECTS:
+            if not follow or download.status not in _REDIRECTS:
                 return Fetched(url=url, status=download.status, body=download.content, date=download.date)
             url = _next(url, download.location)
         raise UpstreamFault.protocol(f"more than {HOPS} redirects", effect=Effect.NONE)
@@ -85,7 +88,7 @@ class Fetch:
         `get`."""
         deadline = self._clock.monotonic() + TOTAL
         download = await self._exchange("POST", _endpoint(url), body, headers, deadline)
-        return Fetched(url=url, status=download.status, body=download.content)
+        return Fetched(url=url, status=download.status, body=download.content, challenge=download.challenge)
 
     async def _exchange(
         self, method: str, endpoint: guard.Endpoint, body: bytes, headers: Mapping[str, str], deadline: float
@@ -114,7 +117,7 @@ class _Download:
 
     def __init__(self) -> None:
         self.status = 0
-        self.location = self.date = ""
+        self.location = self.date = self.challenge = ""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._content = bytearray()
 
@@ -126,6 +129,7 @@ class _Download:
         self.status = status
         self.location = fields.get(b"location", b"").decode("latin-1")
         self.date = fields.get(b"date", b"").decode("latin-1")
+        self.challenge = fields.get(b"www-authenticate", b"").decode("latin-1")
         if fields.get(b"content-encoding", b"identity").lower() != b"identity":
             return "a compressed answer, though none was asked for"
         size = fields.get(b"content-length", b"0")

@@ -39,6 +39,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="re
     capabilities: dict[str, Any] = msgspec.field(default_factory=dict[str, Any])
     progress: bool = False
     """Ask for progress notifications; the runner makes the token."""
+    owner: str = ""
+    """Runs on a process that serves nobody else; empty: on the one that callers share."""
+    single: bool = False
+    """The owner never has a second process with the same capabilities."""
+    asks: bool = False
+    """What the server asks meanwhile comes as `Notified`, and is answered by `Said`."""
+    level: str = ""
+    """The least of the log messages that are wanted; empty: none."""
 
 
 class Describe(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="describe"):
@@ -54,11 +62,25 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="can
     n: int
 
 
+class Said(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="said"):
+    """What the client of call `n` answered; the body is the message for the server."""
+
+    n: int
+
+
+class Leave(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="leave"):
+    """A session of a client is over: its processes are stopped."""
+
+    session: str
+
+
 class Watch(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="watch"):
     """The worker wants to hear of changes of these resources of a server, and of no others."""
 
     server: str
     uris: tuple[str, ...]
+    owner: str = ""
+    """On whose process; empty: on the one that callers share."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="answer"):
@@ -104,9 +126,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="op", tag="even
     reason: str = ""
     uri: str = ""
     """The resource that was updated."""
+    owner: str = ""
+    """On whose process."""
 
 
-ToRunner = Request | Describe | Cancel | Watch
+ToRunner = Request | Describe | Cancel | Said | Leave | Watch
 FromRunner = Answer | Described | Notified | Failed | Event
 
 _encoder = msgspec.json.Encoder()

@@ -27,7 +27,7 @@ from airlock.upstream.legacy import CHANGED, SUBSCRIBE, UPDATED, Legacy, Told, u
 from airlock.upstream.listening import Listening, Watched
 from airlock.upstream.modern import Modern
 from airlock.upstream.pool import Pool, Resolve, resolve
-from airlock.upstream.wire import CANCEL, STANDING, Wire
+from airlock.upstream.wire import CANCEL, STANDING, Challenged, Wire
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
@@ -59,8 +59,9 @@ class HttpUpstream:
         logger: FilteringBoundLogger,
         told: Told = unheard,
         resolve: Resolve = resolve,
+        tls: certificates.Renewed | None = None,
     ) -> None:
-        """Raises `ConfigError` where a file of `entry.tls` is not fit."""
+        """`tls` spares reading `entry.tls` again. Raises `ConfigError` where a file of that is not fit."""
         self._told = told
         endpoint = guard.endpoint(entry.url or "")
         origin = endpoint.origin
@@ -72,7 +73,7 @@ class HttpUpstream:
             origin=origin,
             allowed=(origin,),
             clock=clock,
-            tls=_trusting(entry) if origin.scheme == "https" else None,
+            tls=(tls or trusting(entry)) if origin.scheme == "https" else None,
             resolve=resolve,
         )
         self._wire = Wire(
@@ -87,6 +88,7 @@ class HttpUpstream:
         self._legacy = Legacy(wire=self._wire, ids=ids, clock=clock, logger=self._log, told=told)
         self._watched, self._tells_updates = Watched(), False
         self._listening = Listening(ask=self._listen, notify=partial(told, ""), logger=self._log)
+        self._lent = False
         self._speaker: Modern | Legacy | None = None
         self._spoke: Modern | Legacy | None = None
         self._known_until = 0.0
@@ -101,6 +103,16 @@ class HttpUpstream:
     def strays(self) -> int:
         """Messages of the server that answered no request of ours."""
         return self._wire.strays
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is open at the server, or held there."""
+        return self._pool.size > 0 or len(self._legacy.sessions) > 0
+
+    def lend(self, credential: Credential) -> None:
+        """Show this credential from here on."""
+        self._wire.lend(credential)
+        self._lent = True
 
     async def describe(self) -> Offer:
         """Everything the server offers, read now. Raises `UpstreamFault`."""
@@ -169,8 +181,8 @@ class HttpUpstream:
         try:
             result = await work(*args, **kwargs)
             failed = False
-        except UpstreamFault:
-            failed = True
+        except UpstreamFault as fault:
+            failed = not (self._lent and isinstance(fault, Challenged))
             raise
         finally:
             self._gate.leave(permit, failed=failed)
@@ -278,7 +290,8 @@ class HttpUpstream:
         raise reply.fault or UpstreamFault.protocol(f"HTTP {reply.status}")
 
 
-def _trusting(entry: ServerEntry) -> certificates.Renewed:
+def trusting(entry: ServerEntry) -> certificates.Renewed:
+    """Whom to trust at a server, and what to show it. Raises `ConfigError` where a file is not fit."""
     try:
         return certificates.upstream_renewed(entry.tls)
     except ValueError as error:

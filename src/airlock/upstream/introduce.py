@@ -7,7 +7,7 @@ ones, an answer that makes no sense, or silence leads to `initialize`: no single
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -40,9 +40,19 @@ class Question:
     def notified(self, line: bytes) -> None:
         """No progress was asked for."""
 
+    asked = notified
 
-async def introduce(child: Child, *, era: EraPin, probe_timeout: float, start_timeout: float) -> Peer:
-    """Agree on a version. Afterwards `child.modern` is set and requests may be sent.
+
+async def introduce(
+    child: Child,
+    *,
+    era: EraPin,
+    probe_timeout: float,
+    start_timeout: float,
+    capabilities: dict[str, Any] | None = None,
+) -> Peer:
+    """Agree on a version. Afterwards `child.modern` is set and requests may be sent. A legacy server hears of
+    these capabilities, a modern one with every request.
 
     1. ask `server/discover`, unless the server is pinned to legacy
     2. no proof of the modern era: `initialize`, unless it is pinned to modern
@@ -62,7 +72,7 @@ async def introduce(child: Child, *, era: EraPin, probe_timeout: float, start_ti
             return peer
     child.modern = False
     question = Question()
-    params = msgspec.json.encode(initialize_params({}))
+    params = msgspec.json.encode(initialize_params(capabilities or {}))
     child.send(Call(sink=question, method="initialize", params=params))
     try:
         peer = introduced(await _answer(child, question, start_timeout))

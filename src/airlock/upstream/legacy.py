@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from airlock.core.clock import Clock
     from airlock.model.upstream import Ask, Notify
+    from airlock.upstream.exchange import Exchange
 
 Asked = Callable[[dict[str, Any]], Awaitable[None]]
 """Answers a request of the server."""
@@ -87,6 +88,8 @@ class Legacy:
         for _ in range(2):
             session = await self.sessions.enter(key, opening, request.deadline)
             try:
+                if ask is not None and session.standing is None:
+                    await self._stand(session, request.session).begun()
                 await self._level(session, request)
                 reply = await self._asked(session, request, notify, ask)
             finally:
@@ -96,7 +99,7 @@ class Legacy:
                 self.sessions.drop(key, session)
             if not lost:
                 if request.method == SUBSCRIBE and reply.status == 200:
-                    self._stand(session, request.session)
+                    self._stand(session, request.session).wanted = True
                 return reply
         gone = UpstreamFault.unavailable(
             "it does not know the session that it just opened", effect=Effect.NONE
@@ -109,7 +112,7 @@ class Legacy:
         session = await self.sessions.enter(_GATEWAY, opening, deadline)
         self.sessions.leave(session)
         if dialogue.changes(session.peer):
-            self._stand(session, "")
+            self._stand(session, "").wanted = True
         self._follow(session)
         return session.peer
 
@@ -163,9 +166,12 @@ class Legacy:
             async with asyncio.TaskGroup() as group:
                 answering = Answering(ask=ask, tell=tell, group=group)
                 notify = answering.hearing(notify)
+                outgoing = self._outgoing(session, request, notify, answering.asked, answering.sent)
+                session.asking.append(answering)
                 try:
-                    return await self._wire.ask(self._outgoing(session, request, notify, answering.asked))
+                    return await self._wire.ask(outgoing)
                 finally:
+                    session.asking.remove(answering)
                     answering.close()
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from failed
@@ -181,16 +187,18 @@ class Legacy:
 
         return heard
 
-    def _stand(self, session: Session, client: str) -> None:
-        """Listen to what the server says outside of answers."""
+    def _stand(self, session: Session, client: str) -> Standing:
+        """Listen to what the server says outside of answers. A request there belongs to the only call that
+        runs in the session."""
         if session.standing is None:
             session.standing = Standing(
                 wire=self._wire,
                 lines=session.lines,
-                notify=self._hearing(client, None),
-                asked=partial(refuse, partial(self._tell, session)),
+                notify=partial(session.heard, self._hearing(client, None)),
+                asked=partial(session.asked, partial(self._tell, session)),
                 logger=self._log,
             )
+        return session.standing
 
     def _follow(self, session: Session | None) -> None:
         """Have the server tell of what is wanted, unless it does, or is being asked already."""
@@ -204,7 +212,7 @@ class Legacy:
         try:
             session = await self.sessions.enter(_GATEWAY, partial(self._open, {}, deadline), deadline)
             try:
-                self._stand(session, "")
+                self._stand(session, "").wanted = True
                 while self._wanted != session.subscribed:
                     await self._follow_one(session, deadline)
             finally:
@@ -236,7 +244,12 @@ class Legacy:
         session.level = level
 
     def _outgoing(
-        self, session: Session, request: UpstreamRequest, notify: Notify | None, asked: Asked
+        self,
+        session: Session,
+        request: UpstreamRequest,
+        notify: Notify | None,
+        asked: Asked,
+        sent: Callable[[Exchange], None] | None = None,
     ) -> Outgoing:
         number = next(self._ids)
         return Outgoing(
@@ -248,6 +261,7 @@ class Legacy:
             deadline=request.deadline,
             notify=notify,
             asked=asked,
+            sent=sent,
             resumable=True,
             abandoned=partial(self._cancel, session, number),
         )

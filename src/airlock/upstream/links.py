@@ -23,8 +23,10 @@ from airlock.upstream.frames import (
     FrameError,
     FrameReader,
     FromRunner,
+    Leave,
     Notified,
     Request,
+    Said,
     TurnedAway,
     Watch,
     encode,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from airlock.core.errors import UpstreamFault
     from airlock.upstream.dialogue import Peer
     from airlock.upstream.frames import ToRunner
+    from airlock.upstream.owned import Owned
     from airlock.upstream.servers import Server
 
 LOSSY_BUFFER = 1024 * 1024
@@ -63,6 +66,8 @@ class _Called:
             meta=order.meta,
             capabilities=order.capabilities,
             progress=order.progress,
+            asks=order.asks,
+            level=order.level,
         )
 
     def answered(self, line: bytes) -> None:
@@ -73,6 +78,12 @@ class _Called:
 
     def notified(self, line: bytes) -> None:
         self._link.mention(Notified(n=self._n), line)
+
+    def asked(self, line: bytes) -> None:
+        self._link.tell_of(Notified(n=self._n), line)
+
+    def said(self, line: bytes) -> None:
+        self._server.reply(self.call, line)
 
     def drop(self) -> None:
         self._server.cancel(self.call)
@@ -99,20 +110,26 @@ class _Asked:
 
 
 class Link(asyncio.Protocol):
-    """One connection. `servers` is the runner's live map, `links` the set that this one joins and leaves."""
+    """One connection. `servers` and `owned` are the runner's, `links` is what this one joins and leaves."""
 
     def __init__(
-        self, *, servers: Mapping[str, Server], links: set[Link], refused: Callable[[int], None]
+        self,
+        *,
+        servers: Mapping[str, Server],
+        owned: Owned,
+        links: set[Link],
+        refused: Callable[[int], None],
     ) -> None:
         self._servers = servers
+        self._owned = owned
         self._links = links
         self._refused = refused
         self._loop = asyncio.get_running_loop()
         self._reader = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._running: dict[int, _Called | _Asked] = {}
-        self.watched: dict[str, frozenset[str]] = {}
-        """By server, the resources of which this worker wants to hear."""
+        self.watched: dict[tuple[str, str], frozenset[str]] = {}
+        """By server and owner, the resources of which this worker wants to hear."""
         self._out: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -132,8 +149,8 @@ class Link(asyncio.Protocol):
         running, self._running = self._running, {}
         for asked in running.values():
             asked.drop()
-        for name in list(self.watched):
-            self._watch(name, frozenset())
+        for name, owner in list(self.watched):
+            self._watch(name, owner, frozenset())
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -153,13 +170,18 @@ class Link(asyncio.Protocol):
 
     def updated(self, server: Server, uri: str) -> None:
         """A resource has changed, of which this worker may want to hear."""
-        if uri in self.watched.get(server.entry.name, ()):
-            self.mention(Event(server=server.entry.name, event="updated", uri=uri))
+        name, owner = server.entry.name, server.owner.key if server.owner is not None else ""
+        if uri in self.watched.get((name, owner), ()):
+            self.mention(Event(server=name, event="updated", uri=uri, owner=owner))
 
     def mention(self, head: Notified | Event, line: bytes = b"") -> None:
         """A notification: worth sending only to a worker that keeps up."""
         if self._transport is not None and self._transport.get_write_buffer_size() < LOSSY_BUFFER:
             self._send(head, line)
+
+    def tell_of(self, head: Notified, line: bytes) -> None:
+        """What a call waits for."""
+        self._send(head, line)
 
     def finish(self, n: int, head: FromRunner, body: bytes = b"") -> None:
         if self._running.pop(n, None) is not None:
@@ -170,18 +192,24 @@ class Link(asyncio.Protocol):
             asked = self._running.pop(order.n, None)
             if asked is not None:
                 asked.drop()
+        elif isinstance(order, Said):
+            called = self._running.get(order.n)
+            if isinstance(called, _Called):
+                called.said(body)
+        elif isinstance(order, Leave):
+            self._owned.leave(order.session)
         elif isinstance(order, Watch):
-            self._watch(order.server, frozenset(order.uris))
+            self._watch(order.server, order.owner, frozenset(order.uris))
         else:
             self._ask(order, body)
 
-    def _watch(self, name: str, uris: frozenset[str]) -> None:
-        self.watched[name] = uris
+    def _watch(self, name: str, owner: str, uris: frozenset[str]) -> None:
+        self.watched[name, owner] = uris
         if not uris:
-            del self.watched[name]
+            del self.watched[name, owner]
         server = self._servers.get(name)
-        if server is not None:
-            server.rewatch()
+        for each in self._owned.of(name, owner) if owner else filter(None, (server,)):
+            each.rewatch()
 
     def _ask(self, order: Request | Describe, body: bytes) -> None:
         server = self._servers.get(order.server)
@@ -192,8 +220,16 @@ class Link(asyncio.Protocol):
             waiter = self._running[order.n] = _Asked(self, order.n, server)
             server.describe(waiter)
         else:
-            called = self._running[order.n] = _Called(self, order, body, server)
-            server.submit(called.call)
+            self._submit(order, body, server)
+
+    def _submit(self, order: Request, body: bytes, server: Server) -> None:
+        try:
+            runs = self._owned.take(server, order) if order.owner else server
+        except TurnedAway as fault:
+            self._send(failure(order.n, fault))
+            return
+        called = self._running[order.n] = _Called(self, order, body, runs)
+        runs.submit(called.call)
 
     def _send(self, head: FromRunner, body: bytes = b"") -> None:
         """Queue a frame; all frames of one turn of the loop are written together."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airlock.mcp import headers
 from airlock.upstream import dialogue
-from airlock.upstream.wire import Outgoing, parameter_lines
+from airlock.upstream.wire import Outgoing, linger, parameter_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,7 @@ class Modern:
                 era=dialogue.MODERN,
                 deadline=deadline,
                 notify=notify,
-                standing=True,
+                sent=linger,
             )
         )
 

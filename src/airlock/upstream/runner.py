@@ -27,36 +27,29 @@ import uvloop
 
 from airlock.core import log as logs
 from airlock.core.clock import SYSTEM, Clock
-from airlock.core.config import Detector, ServerEntry
-from airlock.core.log_store import KeptLines, Place
+from airlock.core.errors import Effect
+from airlock.core.log_store import KeptLines
 from airlock.redaction.rewrite import Redactor
 from airlock.redaction.scan import Scanner
 from airlock.upstream import census, spawn
-from airlock.upstream.frames import socket_address
+from airlock.upstream.frames import TurnedAway, socket_address
 from airlock.upstream.launcher import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
 from airlock.upstream.links import Link
-from airlock.upstream.servers import Log, Server, Timing
+from airlock.upstream.lives import Timing
+from airlock.upstream.orders import MAX_CONFIGURATION, Configuration, configurations
+from airlock.upstream.owned import Owned
+from airlock.upstream.servers import Server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+
+    from airlock.core.config import ServerEntry
+    from airlock.upstream.lives import Log, Owner
 
 MAX_SERVERS = 64
 MAX_RESIDENT = 1024**3
 """Bytes of memory of one server's whole tree."""
 CENSUS_EVERY = 2.0
-MAX_CONFIGURATION = 16 * 1024 * 1024
-"""Bytes of one line on standard input."""
-
-
-class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One line on standard input. Servers that it does not name are stopped, changed ones start again."""
-
-    servers: tuple[ServerEntry, ...]
-    log_level: Literal["debug", "info", "warn", "error"] = "info"
-    log_place: Place | None = None
-    """Where log lines are kept besides; None: nowhere."""
-    detectors: tuple[Detector, ...] = ()
-    """What is taken out of error output before it is logged."""
 
 
 class Runner:
@@ -81,6 +74,14 @@ class Runner:
         """One process per name at a time: they share a directory and a user."""
         self._alive: set[Server] = set()
         self.links: set[Link] = set()
+        self.owned = Owned(
+            begin=self._begin_owned,
+            room=lambda: MAX_SERVERS - len(self.servers),
+            clock=clock,
+            idle=timing.idle,
+        )
+        self._group: asyncio.TaskGroup | None = None
+        self._count = 0
         self._work = work
         self._root = root
         self._timing = timing
@@ -100,6 +101,7 @@ class Runner:
         """
         try:
             async with asyncio.TaskGroup() as tasks:
+                self._group = tasks
                 watchdog = tasks.create_task(self._watch())  # 1
                 door = await asyncio.get_running_loop().create_unix_server(self._link, sock=listener)  # 2
                 try:
@@ -107,6 +109,8 @@ class Runner:
                         self._configure(line, tasks)
                 finally:
                     door.close()
+                    self._group = None
+                    self.owned.close()
                     for task in (watchdog, *self._tasks.values()):  # 4
                         _retire(task)
         finally:
@@ -115,7 +119,7 @@ class Runner:
                 self._log.warning("runner.strays", killed=left)
 
     def _link(self) -> Link:
-        return Link(servers=self.servers, links=self.links, refused=self._refused)
+        return Link(servers=self.servers, owned=self.owned, links=self.links, refused=self._refused)
 
     def _refused(self, uid: int) -> None:
         self._log.warning("runner.peer_refused", uid=uid)
@@ -134,6 +138,7 @@ class Runner:
         entries = {entry.name: entry for entry in wanted.servers if entry.transport == "stdio"}
         for name in [name for name in self.servers if name not in entries]:
             del self.servers[name]
+            self.owned.forget(name)
             _retire(self._tasks[name])
         for name, entry in list(entries.items())[:MAX_SERVERS]:
             if name not in self.servers or self.servers[name].entry != entry:
@@ -143,23 +148,45 @@ class Runner:
 
     def _begin(self, entry: ServerEntry, tasks: asyncio.TaskGroup) -> None:
         if entry.name in self._tasks:
+            self.owned.forget(entry.name)
             _retire(self._tasks[entry.name])
-        server = Server(
+        server = self.servers[entry.name] = self._server(entry, entry.name)
+        task = self._tasks[entry.name] = tasks.create_task(self._run(server))
+        task.add_done_callback(lambda _: server.close())
+
+    def _begin_owned(self, entry: ServerEntry, owner: Owner) -> tuple[Server, asyncio.Task[None]]:
+        """A process of a server for one owner. Its name is never used again."""
+        if self._group is None:
+            raise TurnedAway.unavailable("the gateway stops", effect=Effect.NONE, retry_after=1)
+        self._count += 1
+        server = self._server(entry, f"{entry.name}.{self._count}", owner)
+        task = self._group.create_task(self._run_owned(server))
+        task.add_done_callback(lambda _: server.close())
+        return server, task
+
+    async def _run_owned(self, server: Server) -> None:
+        self._alive.add(server)
+        try:
+            await server.run()
+        finally:
+            self._alive.discard(server)
+            await asyncio.to_thread(shutil.rmtree, server.place, ignore_errors=True)
+
+    def _server(self, entry: ServerEntry, name: str, owner: Owner | None = None) -> Server:
+        return Server(
             entry=entry,
-            place=self._work / entry.name,
-            uid=self._uid(entry.name),
+            place=self._work / name,
+            uid=self._uid(name),
             timing=self._timing,
             clock=self._clock,
             random=random.random,
             announce=self._announce,
-            watched=partial(self._watched, entry.name),
+            watched=partial(self._watched, entry.name, owner.key if owner is not None else ""),
             updated=self._updated,
             clean=self._clean,
             log=self._log,
+            owner=owner,
         )
-        self.servers[entry.name] = server
-        task = self._tasks[entry.name] = tasks.create_task(self._run(server))
-        task.add_done_callback(lambda _: server.close())
 
     async def _run(self, server: Server) -> None:
         """Run a server once the process of its predecessor is gone."""
@@ -177,7 +204,7 @@ class Runner:
         known = self.servers.get(name)
         if known is not None:
             return known.uid
-        taken = {server.uid for server in self.servers.values()}
+        taken = {server.uid for server in (*self.servers.values(), *self.owned.servers(), *self._alive)}
         slot = zlib.crc32(name.encode())
         while (uid := self._uid_first + slot % spawn.UID_COUNT) in taken:
             slot += 1
@@ -187,14 +214,14 @@ class Runner:
         return line if self._redactor is None else self._redactor.text(line)[0]
 
     def _announce(self, server: Server, event: Literal["list_changed", "state"]) -> None:
-        if self.servers.get(server.entry.name, server) is not server:
+        if server.owner is not None or self.servers.get(server.entry.name, server) is not server:
             return  # an old life of a changed entry ends while the new one waits for it
         for link in self.links:
             link.tell(server, event)
 
-    def _watched(self, name: str) -> frozenset[str]:
-        """Resources of a server of which any worker wants to hear."""
-        return frozenset[str]().union(*(link.watched.get(name, ()) for link in self.links))
+    def _watched(self, name: str, owner: str) -> frozenset[str]:
+        """Resources of a server, on the process of an owner, of which any worker wants to hear."""
+        return frozenset[str]().union(*(link.watched.get((name, owner), ()) for link in self.links))
 
     def _updated(self, server: Server, uri: str) -> None:
         for link in self.links:
@@ -210,6 +237,7 @@ class Runner:
                     self._log.warning("upstream.memory", server=server.entry.name, resident=resident)
                     server.overgrown(resident)
             self._sweep(found.children)
+            self.owned.sweep()
 
     def _keepers(self) -> dict[int, Server]:
         return {server.process.keeper: server for server in self._alive if server.process is not None}
@@ -224,18 +252,6 @@ def _retire(task: asyncio.Task[None]) -> None:
     """Cancel once: a second time would cut short the orderly end of a server."""
     if not task.cancelling():
         task.cancel()
-
-
-async def configurations(stream: int, reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    """The lines of a pipe, until its other end is closed or the reader is told so."""
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(stream, "rb", closefd=False)
-    )
-    try:
-        async for line in reader:
-            yield line
-    finally:
-        transport.close()
 
 
 def listen(path: Path) -> socket.socket:

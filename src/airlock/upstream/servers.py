@@ -9,26 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import math
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-import msgspec
+from typing import TYPE_CHECKING, Literal
 
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.upstream import introduce as introduction
 from airlock.upstream.calls import Counters
 from airlock.upstream.child import Child
+from airlock.upstream.coalesce import Coalesced
 from airlock.upstream.frames import TurnedAway
-from airlock.upstream.restarts import RestartRule, Restarts
+from airlock.upstream.restarts import RestartRule
 from airlock.upstream.spawn import (
     CannotStart,
     Ended,
-    Grace,
     Process,
     environment,
     fresh_directory,
     refusal,
     resolve,
 )
+from airlock.upstream.turns import MOST_WAITING, Turns
 from airlock.upstream.watches import Watches
 
 if TYPE_CHECKING:
@@ -39,30 +38,7 @@ if TYPE_CHECKING:
     from airlock.core.config import ServerEntry
     from airlock.upstream.calls import Call, Waiter
     from airlock.upstream.dialogue import Peer
-
-State = Literal["starting", "ready", "waiting", "failed", "refused", "stopped"]
-
-
-class Log(Protocol):
-    """As much of a structlog logger as this room uses."""
-
-    def info(self, event: str, **fields: Any) -> object: ...
-    def warning(self, event: str, **fields: Any) -> object: ...
-
-
-class Timing(msgspec.Struct, frozen=True, kw_only=True):
-    """Every duration of a stdio server's life, seconds."""
-
-    probe: float = 3.0
-    """Wait for the answer to `server/discover` before `initialize` is tried."""
-    start: float = 60.0
-    """Wait for the answer to `initialize`: a package runner may have to download first."""
-    patience: float = 5.0
-    """How long a server may leave its input unread."""
-    grace: Grace = Grace()
-    restarts: Restarts = Restarts()
-    coalesce: float = 1.0
-    """Least time between two announcements of changed lists."""
+    from airlock.upstream.lives import Log, Owner, State, Timing
 
 
 class Server:
@@ -82,32 +58,36 @@ class Server:
         updated: Callable[[Server, str], None],
         clean: Callable[[str], str],
         log: Log,
+        owner: Owner | None = None,
     ) -> None:
         """`watched` are the resources that somebody wants to hear of, `updated` is called with one of them.
-        `clean` takes out of a line of error output what no log may hold."""
+        `clean` takes out of a line of error output what no log may hold. Without `owner` callers share it."""
         self.entry = entry
+        self.owner = owner
+        self.place = place
         self.state: State = "starting"
         self.reason = ""
         self.counters = Counters()
         self.process: Process | None = None
         self.uid = uid
-        self._place = place
         self._timing = timing
         self._clock = clock
         self._announce = announce
+        self._list_changed = Coalesced(
+            seconds=timing.coalesce, say=lambda: self._announce(self, "list_changed")
+        )
         self._watched = watched
         self._updated = updated
         self._clean = clean
         self._log = log
         self._rule = RestartRule(numbers=timing.restarts, clock=clock, random=random)
         self._child: Child | None = None
+        self._turns: Turns | None = None
         self._peer: Peer | None = None
         self._watches: Watches | None = None
         self._calls: list[Call] = []
         self._waiters: list[Waiter] = []
         self._next_start = 0.0
-        self._mute: asyncio.TimerHandle | None = None
-        self._changed = False
         self._era_hint: introduction.EraPin = entry.era
 
     @property
@@ -115,10 +95,20 @@ class Server:
         """Version spoken in this life; empty before the introduction."""
         return self._peer.version if self._peer is not None else ""
 
+    @property
+    def busy(self) -> bool:
+        """Whether a call runs or waits."""
+        return bool(self._calls) or (self._turns is not None and self._turns.busy)
+
+    @property
+    def asking(self) -> bool:
+        """Whether its call waits for what a client answers."""
+        return self._turns is not None and self._turns.asking
+
     def submit(self, call: Call) -> None:
-        if self.state == "ready" and self._child is not None:
-            self._child.send(call)
-        elif self.state == "starting":
+        if self.state == "ready" and self._desk is not None:
+            self._desk.send(call)
+        elif self.state == "starting" and (self.owner is None or len(self._calls) < MOST_WAITING):
             self._calls.append(call)
         else:
             call.sink.failed(self._fault())
@@ -126,8 +116,13 @@ class Server:
     def cancel(self, call: Call) -> None:
         if call in self._calls:
             self._calls.remove(call)
-        elif self._child is not None:
-            self._child.cancel(call)
+        elif self._desk is not None:
+            self._desk.cancel(call)
+
+    def reply(self, call: Call, line: bytes) -> None:
+        """What the client of a call says to what it was asked."""
+        if self._turns is not None:
+            self._turns.reply(call, line)
 
     def describe(self, waiter: Waiter) -> None:
         if self.state == "ready" and self._peer is not None:
@@ -170,6 +165,11 @@ class Server:
         """It does not run any more, or never did: nobody waits for it in vain."""
         self._enter("stopped", "it is not configured any more, or the gateway stops")
 
+    @property
+    def _desk(self) -> Child | Turns | None:
+        """Who takes calls."""
+        return self._child if self.owner is None else self._turns
+
     async def _attempt(self) -> tuple[State, str]:
         """One life: the state it leaves behind, and why."""
         self._enter("starting", "")
@@ -177,13 +177,13 @@ class Server:
         if reason:
             return "refused", reason
         try:
-            await asyncio.to_thread(fresh_directory, self._place, self.uid)
+            await asyncio.to_thread(fresh_directory, self.place, self.uid)
             self.process = Process(
                 {
                     "executable": resolve(self.entry),
                     "argv": list(self.entry.command),
-                    "env": environment(self.entry, self._place / "home"),
-                    "cwd": str(self._place / "work"),
+                    "env": self._environment(),
+                    "cwd": str(self.place / "work"),
                     "uid": self.uid,
                 }
             )
@@ -193,6 +193,12 @@ class Server:
             return "waiting", await self._live(self.process)
         finally:
             self.process = None
+
+    def _environment(self) -> dict[str, str]:
+        """What one owner's process leaves in the directory for temporary files is gone with it."""
+        home = self.place / "home"
+        found = environment(self.entry, home)
+        return found if self.owner is None else {"TMPDIR": str(home), **found}
 
     async def _live(self, process: Process) -> str:
         child = self._child = Child(
@@ -216,7 +222,10 @@ class Server:
         finally:
             # No new calls first, then the running ones, the input, the signals, and last the whole tree.
             self._enter("waiting", reason)
+            turns, self._turns = self._turns, None
             self._child = self._peer = self._watches = None
+            if turns is not None:
+                turns.close(reason)
             child.close(reason)
             ended = await process.stop(self._timing.grace)
         return _told(ended, reason)
@@ -228,6 +237,7 @@ class Server:
                 era=self._era_hint,
                 probe_timeout=self._timing.probe,
                 start_timeout=self._timing.start,
+                capabilities=self.owner.capabilities if self.owner is not None else {},
             )
         except UpstreamFault:
             if child.over.done() and self.entry.era == "auto":
@@ -235,22 +245,25 @@ class Server:
                 self._era_hint = "auto" if self._era_hint == "legacy" else "legacy"
             raise
         self._peer = peer
+        desk = child
+        if self.owner is not None:
+            desk = self._turns = Turns(child=child, peer=peer)
+        self._watches = Watches(child=child, peer=peer)
+        self.rewatch()
         self._enter("ready", "")
         calls, self._calls = self._calls, []
         for call in calls:
-            child.send(call)
+            desk.send(call)
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             waiter.described(peer)
-        self._watches = Watches(child=child, peer=peer)
-        self.rewatch()
 
     def _enter(self, state: State, reason: str) -> None:
         if (state, reason) == (self.state, self.reason):
             return
         self.state, self.reason = state, reason
         log = self._log.info if state in {"starting", "ready", "stopped"} else self._log.warning
-        log("upstream.state", server=self.entry.name, state=state, reason=reason)
+        log("upstream.state", server=self.place.name, state=state, reason=reason)
         if state not in {"starting", "ready"}:
             self._turn_away()
         self._announce(self, "state")
@@ -270,21 +283,7 @@ class Server:
         )
 
     def _complained(self, line: str) -> None:
-        self._log.info("upstream.stderr", server=self.entry.name, line=self._clean(line))
-
-    def _list_changed(self) -> None:
-        """Announce at once, and whatever follows shortly after as one."""
-        if self._mute is not None:
-            self._changed = True
-            return
-        self._announce(self, "list_changed")
-        self._changed = False
-        self._mute = asyncio.get_running_loop().call_later(self._timing.coalesce, self._unmute)
-
-    def _unmute(self) -> None:
-        self._mute = None
-        if self._changed:
-            self._list_changed()
+        self._log.info("upstream.stderr", server=self.place.name, line=self._clean(line))
 
 
 def _told(ended: Ended, reason: str) -> str:

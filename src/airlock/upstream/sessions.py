@@ -17,9 +17,12 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from airlock.core.errors import Effect, UpstreamFault
+from airlock.upstream.answering import refuse
 
 if TYPE_CHECKING:
     from airlock.core.clock import Clock
+    from airlock.model.upstream import Notify
+    from airlock.upstream.answering import Answering, Tell
     from airlock.upstream.dialogue import Peer
     from airlock.upstream.standing import Standing
 
@@ -43,12 +46,15 @@ def key_of(principal_key: str, capabilities: dict[str, Any], session: str = "") 
 class Session:
     """A finished handshake. `lines` are the headers of every later request in it."""
 
-    __slots__ = ("busy", "id", "level", "lines", "peer", "standing", "subscribed", "used_at")
+    __slots__ = ("asking", "busy", "id", "level", "lines", "peer", "standing", "subscribed", "used_at")
 
     def __init__(self, *, peer: Peer, session_id: bytes) -> None:
         self.peer = peer
         self.id = session_id
+        self.asking: list[Answering] = []
+        """Calls that run in it, and whose clients can be asked."""
         self.busy = 0
+        """Requests that run in it."""
         self.level = ""
         """Of log messages, as last set; empty: never."""
         self.standing: Standing | None = None
@@ -58,6 +64,24 @@ class Session:
         self.lines = b"MCP-Protocol-Version: %b\r\n" % peer.version.encode("ascii")
         if session_id:
             self.lines += b"Mcp-Session-Id: %b\r\n" % session_id
+
+    async def asked(self, tell: Tell, message: dict[str, Any]) -> None:
+        """A request of the server that came outside of answers: it belongs to the only request that runs;
+        where there are several, nobody can tell to which."""
+        if self.asking and self.busy == 1:
+            await self.asking[0].asked_outside(message)
+        else:
+            await refuse(tell, message)
+
+    def heard(self, notify: Notify, method: str, params: dict[str, Any]) -> None:
+        """A notification that came outside of answers: it may take such a request back."""
+        if not any(answering.withdrawn(method, params) for answering in self.asking):
+            notify(method, params)
+
+    @property
+    def listens(self) -> bool:
+        """Whether anybody wants to hear what belongs to no request."""
+        return self.standing is not None and self.standing.wanted
 
     def fall(self) -> None:
         """Listen no more."""
@@ -116,7 +140,7 @@ class Sessions:
         """Take out what is idle for too long, or all; the caller ends these sessions at the server."""
         oldest = self._clock.monotonic() - IDLE
         for key, session in list(self._kept.items()):
-            idle = not session.busy and session.standing is None and session.used_at < oldest
+            idle = not session.busy and not session.listens and session.used_at < oldest
             if everything or idle:
                 session.fall()
                 del self._kept[key]

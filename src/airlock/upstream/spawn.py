@@ -144,7 +144,20 @@ class Process:
     async def stop(self, grace: Grace) -> Ended:
         """End it and everything that it started. The input has been closed by the caller.
 
-        1. wait for it to end by itself, 2. SIGTERM to its group, 3. SIGKILL to the whole tree,
+        A cancellation does not cut this short: it is raised behind it.
+        """
+        stopping, cut = self._loop.create_task(self._stop(grace)), False
+        while not stopping.done():
+            try:
+                await asyncio.wait([stopping])
+            except asyncio.CancelledError:
+                cut = True
+        if cut:
+            raise asyncio.CancelledError
+        return stopping.result()
+
+    async def _stop(self, grace: Grace) -> Ended:
+        """1. wait for it to end by itself, 2. SIGTERM to its group, 3. SIGKILL to the whole tree,
         4. SIGKILL to a keeper that does not answer.
         """
         if not await self._within(grace.closed):

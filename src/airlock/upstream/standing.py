@@ -7,6 +7,7 @@ on. A server that does not offer it (405), or does not know the session any more
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 PAUSE, PAUSE_MOST = 1.0, 30.0
 """Seconds before a stream is opened again: where the server says nothing, and at most."""
+
+BEGUN = 1.0
+"""Seconds for which a call waits until its server can say something here."""
 
 GONE = frozenset({400, 401, 403, 404, 405, 406, 501})
 """Statuses after which nothing changes by asking again."""
@@ -43,20 +47,32 @@ class Standing:
         self._notify = notify
         self._asked = asked
         self._log = logger
+        self.wanted = False
+        """Somebody wants to hear what is said here, whether a call runs or not."""
+        self._begun = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def close(self) -> None:
         self._task.cancel()
 
+    async def begun(self) -> None:
+        """Wait until the server took note that somebody listens, or does not offer it; not for long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(BEGUN):
+                await self._begun.wait()
+
     async def _run(self) -> None:
         last, pause = b"", PAUSE
         while True:
             try:
-                heard = await self._wire.listen(self._lines, last, notify=self._notify, asked=self._asked)
+                heard = await self._wire.listen(
+                    self._lines, last, notify=self._notify, asked=self._asked, opened=self._begun.set
+                )
                 if heard.status in GONE:
                     return
                 last, pause = heard.last_id or last, heard.retry or PAUSE
             except UpstreamFault as fault:
+                self._begun.set()
                 self._log.debug("upstream_stream_lost", detail=fault.detail)
                 pause = min(pause * 2, PAUSE_MOST)
             await asyncio.sleep(pause)

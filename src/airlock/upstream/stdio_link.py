@@ -19,7 +19,9 @@ from airlock.upstream.frames import (
     FrameError,
     FrameReader,
     FromRunner,
+    Leave,
     Notified,
+    Said,
     ToRunner,
     TurnedAway,
     Watch,
@@ -114,7 +116,8 @@ class RunnerLink:
         self._wire: _Wire | None = None
         self._connected = asyncio.Event()
         self._pending: dict[int, Pending] = {}
-        self._watched: dict[str, frozenset[str]] = {}
+        self._watched: dict[tuple[str, str], frozenset[str]] = {}
+        """By server and owner."""
         self._next = 1
 
     async def run(self) -> None:
@@ -130,8 +133,8 @@ class RunnerLink:
                     continue
                 pause = RECONNECT
                 self._wire = wire
-                for server, uris in self._watched.items():
-                    wire.send(Watch(server=server, uris=tuple(uris)))
+                for (server, owner), uris in self._watched.items():
+                    wire.send(Watch(server=server, owner=owner, uris=tuple(uris)))
                 self._connected.set()
                 await asyncio.wait([wire.lost])
                 self._disconnected("the runner of stdio servers ended")
@@ -157,15 +160,26 @@ class RunnerLink:
         if self._pending.pop(n, None) is not None and self._wire is not None:
             self._wire.send(Cancel(n=n))
 
-    def watch(self, server: str, uris: frozenset[str]) -> None:
-        """Hear of changes of these resources of a server, and of no others; also of a runner yet to come."""
-        if uris == self._watched.get(server, frozenset()):
-            return
-        self._watched[server] = uris
-        if not uris:
-            del self._watched[server]
+    def say(self, n: int, message: bytes) -> None:
+        """What the client of call `n` answered to its server."""
+        if n in self._pending and self._wire is not None:
+            self._wire.send(Said(n=n), message)
+
+    def leave(self, session: str) -> None:
+        """A session of a client is over: nothing of it is left at any server."""
         if self._wire is not None:
-            self._wire.send(Watch(server=server, uris=tuple(uris)))
+            self._wire.send(Leave(session=session))
+
+    def watch(self, server: str, uris: frozenset[str], owner: str = "") -> None:
+        """Hear of changes of these resources of a server, and of no others, on the process of an owner or on
+        the shared one; also of a runner yet to come."""
+        if uris == self._watched.get((server, owner), frozenset()):
+            return
+        self._watched[server, owner] = uris
+        if not uris:
+            del self._watched[server, owner]
+        if self._wire is not None:
+            self._wire.send(Watch(server=server, owner=owner, uris=tuple(uris)))
 
     async def _connect(self) -> _Wire:
         with socket_address(self._path) as address:

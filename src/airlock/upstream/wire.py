@@ -19,7 +19,7 @@ from airlock import __version__
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.model.upstream import Notify, UpstreamAnswer
 from airlock.upstream import dialogue
-from airlock.upstream.exchange import EVENTS, JSON, SILENCE, Exchange, Unattended
+from airlock.upstream.exchange import EVENTS, JSON, SILENCE, Exchange, Opening, Unattended
 
 if TYPE_CHECKING:
     from airlock.core.clock import Clock
@@ -81,12 +81,17 @@ class Outgoing(msgspec.Struct, frozen=True, kw_only=True):
     notify: Notify | None = None
     asked: Callable[[dict[str, Any]], Awaitable[None]] | None = None
     """Answers a request of the server on the stream; None where the era knows none: a violation."""
-    standing: bool = False
-    """Silence on its stream is no fault: it ends when its server, or we, want that."""
+    sent: Callable[[Exchange], None] | None = None
+    """Hears of the exchange that was begun: it may have to bear more silence than others."""
     resumable: bool = False
     """A stream that ends before the answer is asked for again."""
     abandoned: Callable[[], Awaitable[None]] | None = None
     """Awaited when the written request is given up: its task was cancelled or the time is over."""
+
+
+def linger(exchange: Exchange) -> None:
+    """For `Outgoing.sent`: silence is no fault, the stream ends when its server, or we, want that."""
+    exchange.wait_for(STANDING)
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +109,18 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
         if self.answer is None:
             raise self.fault or UpstreamFault.protocol(f"HTTP {self.status}")
         return self.answer
+
+
+class Challenged(UpstreamFault):
+    """401 or 403: the server refused the credential, or wanted one, and did not run the request."""
+
+    def __init__(self, status: int, header: bytes) -> None:
+        """`header`: its `WWW-Authenticate`."""
+        detail = f"HTTP {status}: credential"
+        text = "The server cannot be reached."
+        super().__init__(50301, "upstream_unavailable", text, detail=detail, effect=Effect.NONE)
+        self.status = status
+        self.header = header.decode("latin-1")
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -132,7 +149,7 @@ class Wire:
         self._pool = pool
         self._clock = clock
         self._first_byte = first_byte
-        common = (
+        self._common = (
             f" {endpoint.target} HTTP/1.1\r\n"
             f"Host: {endpoint.authority}\r\n"
             "Accept: application/json, text/event-stream\r\n"
@@ -140,6 +157,11 @@ class Wire:
             "Content-Type: application/json\r\n"
             f"User-Agent: airlock/{__version__}\r\n"
         )
+        self.lend(credential)
+
+    def lend(self, credential: Credential | None) -> None:
+        """Show this credential with every request from here on, and no other."""
+        common = self._common
         if credential is not None:
             common += "{}: {}\r\n".format(*credential.reveal())
         self._post = f"POST{common}".encode("ascii")
@@ -153,10 +175,11 @@ class Wire:
         )
         data = self._request(self._post, outgoing.lines, body)
         exchange = await self._send(data, outgoing.deadline)
-        if outgoing.standing:
-            exchange.wait_for(STANDING)
+        if outgoing.sent is not None:
+            outgoing.sent(exchange)
+        answering = self._answered if outgoing.resumable else self._answer
         try:
-            return await self._answered(exchange, outgoing)
+            return await answering(exchange, outgoing)
         except UpstreamFault as fault:
             late = fault.reason == "upstream_timeout"
             if (exchange.abort() or late) and outgoing.abandoned is not None:
@@ -180,12 +203,13 @@ class Wire:
         *,
         notify: Notify,
         asked: Callable[[dict[str, Any]], Awaitable[None]],
+        opened: Callable[[], None],
     ) -> Heard:
-        """Hear what a server says in a session outside of answers, until it ends the stream. Raises
-        `UpstreamFault`."""
+        """Hear what a server says in a session outside of answers, from when it `opened` the stream until it
+        ends it. Raises `UpstreamFault`."""
         now = self._clock.monotonic()
         connection = await self._pool.connect(now + COURTESY)
-        exchange = Exchange(connection)
+        exchange = Opening(connection, opened)
         data = self._reading(lines, last_id)
         connection.send(data, exchange, first_byte=self._first_byte, idle=STANDING, deadline=now + STANDING)
         try:
@@ -232,10 +256,11 @@ class Wire:
         return exchange.status
 
     async def _answered(self, exchange: Exchange, outgoing: Outgoing) -> Reply:
+        """The answer, asked for again where its stream allows that."""
         try:
             return await self._answer(exchange, outgoing)
         except UpstreamFault:
-            if not (outgoing.resumable and exchange.resumable):
+            if not exchange.resumable:
                 raise
         return await self._resumed(exchange, outgoing)
 
@@ -327,7 +352,7 @@ def _by_status(exchange: Exchange, body: bytes, outgoing: Outgoing) -> Reply:
     said = f"HTTP {status}"
     effect = Effect.NONE if status in _NOT_APPLIED else Effect.POSSIBLE
     if status in {401, 403}:
-        return Reply(status=status, fault=UpstreamFault.unavailable(f"{said}: credential", effect=effect))
+        return Reply(status=status, fault=Challenged(status, exchange.fields.get(b"www-authenticate", b"")))
     if status == 429 or status >= 500:
         wait = _seconds(exchange.fields.get(b"retry-after", b""))
         fault = UpstreamFault.unavailable(said, effect=effect, retry_after=wait)

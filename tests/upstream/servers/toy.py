@@ -1,7 +1,8 @@
 """A stdio MCP server that misbehaves on request. Standard library only, for any Python 3.
 
-`toy.py [legacy|modern|mute|fragile|slow|alien|incompatible] [telling]`: how it meets `server/discover`, and
-whether it tells of changes of resources. Its tools are the functions below.
+`toy.py [legacy|modern|mute|fragile|slow|alien|incompatible] [telling] [logging]`: how it meets
+`server/discover`, whether it tells of changes of resources, and whether it takes a level for its log. Its
+tools are the functions below.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ Params = dict[str, Any]
 
 ERA = sys.argv[1] if len(sys.argv) > 1 else "legacy"
 TELLING = {"resources": {"subscribe": True}} if "telling" in sys.argv else {}
+if "logging" in sys.argv:
+    TELLING["logging"] = {}
+LEVELS: list[str] = []
+DECLARED: list[Params] = []
+REPLIES: list[Params] = []
 WATCHED: set[str] = set()
 LISTENING: dict[int, set[str]] = {}
 CANCELLED: list[int] = []
@@ -110,6 +116,41 @@ def noise(number: int, params: Params) -> None:
 def ask(number: int, params: Params) -> None:
     ASKING.append(number)
     say({"jsonrpc": "2.0", "id": "question", "method": params["arguments"]["method"], "params": {}})
+
+
+def mine(number: int, params: Params) -> None:
+    text(number, {"pid": os.getpid(), "uid": os.getuid(), "declared": DECLARED[-1:]})
+
+
+def log(number: int, params: Params) -> None:
+    body = {"level": "info", "data": params["arguments"]["data"]}
+    say({"jsonrpc": "2.0", "method": "notifications/message", "params": body})
+    text(number, LEVELS)
+
+
+def question(name: str) -> None:
+    say({"jsonrpc": "2.0", "id": name, "method": "elicitation/create", "params": {}})
+
+
+def ask_and_answer(number: int, params: Params) -> None:
+    question("over")
+    text(number, "done")
+
+
+def ask_later(number: int, params: Params) -> None:
+    text(number, "done")
+    question("later")
+
+
+def take_back(number: int, params: Params) -> None:
+    question("mistake")
+    body = {"requestId": "mistake"}
+    say({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": body})
+    text(number, "done")
+
+
+def replies(number: int, params: Params) -> None:
+    text(number, REPLIES)
 
 
 def changed(number: int, params: Params) -> None:
@@ -243,6 +284,12 @@ TOOLS = [
     progress,
     noise,
     ask,
+    mine,
+    log,
+    ask_and_answer,
+    ask_later,
+    take_back,
+    replies,
     changed,
     updated,
     watched,
@@ -287,7 +334,8 @@ def discover(number: int) -> None:
         say({"jsonrpc": "2.0", "id": number, "error": {"code": -32603, "message": "what?"}})
 
 
-def initialize(number: int) -> None:
+def initialize(number: int, params: Params) -> None:
+    DECLARED.append(params["capabilities"])
     if ERA in {"modern", "slow"}:
         say({"jsonrpc": "2.0", "id": number, "error": {"code": -32601, "message": "not in this era"}})
         return
@@ -314,7 +362,21 @@ def no_resources(number: int, params: Params) -> None:
     answer(number, {"resources": [], "resourceTemplates": []})
 
 
-RESOURCES = {
+def level(number: int, params: Params) -> None:
+    LEVELS.append(params["level"])
+    answer(number, {})
+
+
+def replied(message: Params) -> None:
+    if message["id"] == "question":
+        text(ASKING.pop(), message)
+    else:
+        REPLIES.append(message)
+
+
+METHODS = {
+    "initialize": initialize,
+    "logging/setLevel": level,
     "resources/list": no_resources,
     "resources/templates/list": no_resources,
     "resources/subscribe": subscribe,
@@ -327,16 +389,14 @@ def handle(message: Params) -> None:
     method, params = message.get("method"), message.get("params", {})
     number: int = message.get("id", 0)
     if method is None:
-        text(ASKING.pop(), message)
+        replied(message)
     elif method == "server/discover":
         discover(number)
-    elif method == "initialize":
-        initialize(number)
     elif method == "notifications/cancelled":
         CANCELLED.append(params["requestId"])
         LISTENING.pop(params["requestId"], None)
-    elif method in RESOURCES:
-        RESOURCES[method](number, params)
+    elif method in METHODS:
+        METHODS[method](number, params)
     elif method == "tools/list":
         names = sorted(CALLS)
         at = int(params.get("cursor", 0))
