@@ -15,6 +15,7 @@ import pytest
 from airlock.core.clock import SYSTEM
 from airlock.core.errors import Effect, UpstreamFault
 from airlock.upstream import breaker
+from airlock.upstream import http as upstream_http
 from airlock.upstream.connection import Connection
 from airlock.upstream.credentials import Credential
 from airlock.upstream.dialogue import MESSAGES_AT_ONCE, MESSAGES_MOST
@@ -59,6 +60,25 @@ async def faulty(client: HttpUpstream, **options: Any) -> tuple[int, Effect]:
     with pytest.raises(UpstreamFault) as caught:
         await client.request(call(**options))
     return caught.value.code, caught.value.effect
+
+
+@pytest.fixture(autouse=True)
+def ids_from_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What these servers answer names the first request by its id."""
+    monkeypatch.setattr(upstream_http, "FIRST_ID_MOST", 1)
+
+
+def test_two_workers_and_two_callers_do_not_count_from_the_same_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.undo()
+
+    async def first() -> int:
+        async with serving(McpServer(era="modern")) as (server, client):
+            await client.describe()
+            return server.find("server/discover")[0].message["id"]
+
+    assert 0 < run(first()) != run(first()) < 1 << 53
 
 
 # Eras

@@ -13,6 +13,7 @@ import pytest
 from airlock.core.errors import UpstreamFault
 from airlock.mcp.eras import LATEST_LEGACY
 from airlock.model.upstream import Answered, UpstreamAnswer, UpstreamRequest
+from airlock.upstream import http as upstream_http
 from airlock.upstream import standing, wire
 from airlock.upstream.http import HttpUpstream
 from tests.upstream.http_parts import (
@@ -36,6 +37,12 @@ from tests.upstream.http_parts import (
 
 Told = list[tuple[str, str, dict[str, Any]]]
 TEXT = {"content": [{"type": "text", "text": "3"}]}
+
+
+@pytest.fixture(autouse=True)
+def ids_from_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids of two digits, in whose place a server writes the one that it means."""
+    monkeypatch.setattr(upstream_http, "FIRST_ID_MOST", 1)
 
 
 @asynccontextmanager

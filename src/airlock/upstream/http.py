@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import secrets
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     from airlock.core.config import ServerEntry
     from airlock.upstream.credentials import Credential
     from airlock.upstream.wire import Reply
+
+FIRST_ID_MOST = 1 << 52
+"""Ids of requests go up from a random number: a server that keeps answers by id alone, and not by session
+too, does not give one caller what it kept for another. All are exact in JavaScript."""
 
 DESCRIBE = 30.0
 """Seconds for one reading of everything that a server offers."""
@@ -83,7 +88,7 @@ class HttpUpstream:
             clock=clock,
             first_byte=entry.first_byte_timeout,
         )
-        ids = itertools.count(1)
+        ids = itertools.count(1 + secrets.randbelow(FIRST_ID_MOST))
         self._modern = Modern(wire=self._wire, ids=ids)
         self._legacy = Legacy(wire=self._wire, ids=ids, clock=clock, logger=self._log, told=told)
         self._watched, self._tells_updates = Watched(), False
