@@ -155,12 +155,17 @@ def test_processes_that_do_not_end_are_not_replaced_without_end() -> None:
     async def run() -> None:
         place = Place(stubborn=True)
         await asyncio.sleep(0)
-        for number in range(MOST_OF_PRINCIPAL + MOST_ENDING):
-            place.take(f"p\0{number}")
+        whose = [f"{who}\0{number}" for who in "pqrs" for number in range(2 * MOST_OF_PRINCIPAL)]
+        for owner in whose:
+            place.take(owner)
             await asyncio.sleep(0)
-        with pytest.raises(TurnedAway) as caught:
-            place.take("p\0more")
-        assert "being stopped" in caught.value.detail
+            if owner == whose[2 * MOST_OF_PRINCIPAL - 1]:
+                with pytest.raises(TurnedAway) as caught:  # the others still get theirs
+                    place.take("p\0more")
+                assert "being stopped" in caught.value.detail
+        assert len(whose) == 2 * MOST_ENDING
+        with pytest.raises(TurnedAway):
+            place.take("t")
         place.let_go.set()
 
     on_a_loop(run())

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from airlock.core.clock import SYSTEM
 from airlock.core.errors import UpstreamFault
-from airlock.upstream.calls import Call
+from airlock.upstream.calls import Call, Counters
 from airlock.upstream.child import Child
 from airlock.upstream.dialogue import MODERN, Peer
-from airlock.upstream.turns import MOST_RUNNING, MOST_WAITING, Turns
+from airlock.upstream.turns import MOST_ASKED, MOST_RUNNING, MOST_WAITING, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +156,42 @@ def test_questions_are_answered_once_and_by_the_call_that_runs() -> None:
     assert wire.cancelled == [call]
     assert [(each["id"], each["error"]["code"]) for each in wire.replies[1:]] == [(2, -32603)]
     assert not turns.busy
+
+
+def test_a_flood_of_questions_is_refused_and_no_question_comes_twice() -> None:
+    turns, wire = begun()
+    call, sink = a_call(asks=True)
+    turns.send(call)
+    for number in range(MOST_ASKED):
+        assert wire.says(method="roots/list", id=number)
+        assert wire.says(method="roots/list", id=number)
+    assert not wire.says(method="roots/list", id=MOST_ASKED)
+    assert len(sink.came) == MOST_ASKED
+    turns.reply(call, b'{"id":0,"result":{}}')
+    assert wire.says(method="roots/list", id=MOST_ASKED)
+
+
+def test_a_process_that_ends_while_the_level_is_set_fails_the_call() -> None:
+    async def run() -> None:
+        (stdin, its_in), (its_out, stdout), (its_err, stderr) = (os.pipe() for _ in range(3))
+        for fd in (its_in, its_out, its_err):
+            os.set_blocking(fd, False)
+        child = Child(
+            stdin=its_in, stdout=its_out, stderr=its_err,
+            clock=SYSTEM, counters=Counters(), patience=5,
+            complain=lambda line: None, list_changed=lambda: None, updated=lambda uri: None,
+        )  # fmt: skip
+        turns = Turns(child=child, peer=LEGACY)
+        call, sink = a_call(level="debug")
+        turns.send(call)
+        for fd in (stdin, stdout, stderr):
+            os.close(fd)
+        turns.close("it ended")
+        child.close("it ended")
+        assert sink.came == [("failed", "it ended")]
+        assert not turns.busy
+
+    asyncio.run(run())
 
 
 def test_a_call_without_a_client_to_ask_hears_the_log_and_no_question() -> None:

@@ -131,9 +131,8 @@ class Child:
         self._loop.remove_reader(self._stderr)
         os.close(self._stdout)
         os.close(self._stderr)
-        calls = list(self._calls.values())
-        self._calls.clear()
-        for call in calls:
+        while self._calls:  # the end of one may have begun another
+            call = self._calls.pop(next(iter(self._calls)))
             call.sink.failed(UpstreamFault.unavailable(reason, effect=call.effect, retry_after=1))
 
     def _push(self, line: bytes) -> None:

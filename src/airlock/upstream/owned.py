@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 MOST_OF_PRINCIPAL = 16
 """Processes of one principal, of all servers together."""
 MOST_ENDING = 64
-"""Processes that are being stopped; until one of them is gone no further one begins."""
+"""Processes that are being stopped; until one of them is gone no further one begins. Of one principal
+there are at most as many as run."""
 AGAIN = 5
 """Seconds after which there may be place."""
 
@@ -67,7 +68,8 @@ class Owned:
         self._clock = clock
         self._idle = idle
         self._held: dict[tuple[str, str, bytes], list[_Held]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[asyncio.Task[None], str] = {}
+        """Whose they were."""
 
     def servers(self) -> list[Server]:
         """All of them, without those that are being stopped."""
@@ -125,7 +127,8 @@ class Owned:
         return [held for each in self._held.values() for held in each]
 
     def _make_room(self, principal: str) -> None:
-        if len(self._ending) >= MOST_ENDING:
+        ending = list(self._ending.values())
+        if len(ending) >= MOST_ENDING or ending.count(principal) >= MOST_OF_PRINCIPAL:
             raise _no_place("too many processes are being stopped")
         while len(own := [held for held in self._all() if held.principal == principal]) >= MOST_OF_PRINCIPAL:
             self._displace(own, f"all {MOST_OF_PRINCIPAL} processes of this caller are in use")
@@ -144,8 +147,8 @@ class Owned:
                 each.remove(held)
                 if not each:
                     del self._held[key]
-        self._ending.add(held.task)
-        held.task.add_done_callback(self._ending.discard)
+        self._ending[held.task] = held.principal
+        held.task.add_done_callback(self._ending.pop)
         held.task.cancel()
 
 

@@ -169,8 +169,8 @@ class Runner:
         try:
             await server.run()
         finally:
-            self._alive.discard(server)
             await asyncio.to_thread(shutil.rmtree, server.place, ignore_errors=True)
+            self._alive.discard(server)  # until here nobody else gets its user
 
     def _server(self, entry: ServerEntry, name: str, owner: Owner | None = None) -> Server:
         return Server(

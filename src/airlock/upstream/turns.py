@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MOST_RUNNING, MOST_WAITING = 64, 128
 """Calls of one owner on one process (F-8)."""
+MOST_ASKED = 16
+"""Questions of a server that wait for an answer; none is dropped on its way, so there is a bound."""
 
 LOGGED, CANCELLED = "notifications/message", "notifications/cancelled"
 
@@ -194,6 +196,7 @@ class Turns:
             return True
         if not call.asks or not isinstance(number, int | str):
             return False
-        self._questions.add(number)
-        call.sink.asked(line)
-        return True
+        if number not in self._questions and len(self._questions) < MOST_ASKED:
+            self._questions.add(number)
+            call.sink.asked(line)
+        return number in self._questions

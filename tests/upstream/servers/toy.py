@@ -7,6 +7,7 @@ tools are the functions below.
 
 from __future__ import annotations
 
+import heapq
 import json
 import os
 import resource
@@ -32,6 +33,9 @@ CANCELLED: list[int] = []
 ASKING: list[int] = []
 HOARD: list[bytearray] = []
 LOCK = threading.Lock()
+TIMED: list[Any] = []
+TIMER: list[threading.Thread] = []
+TURN = threading.Condition()
 
 
 def say(message: Params) -> None:
@@ -56,9 +60,32 @@ def echo(number: int, params: Params) -> None:
     text(number, params)
 
 
+def after(seconds: float, number: int, value: Any) -> None:
+    """Answer later. One thread does all of it: a host may refuse hundreds."""
+    with TURN:
+        heapq.heappush(TIMED, (time.monotonic() + seconds, number, value))
+        if not TIMER:
+            TIMER.append(threading.Thread(target=answer_timed))
+            TIMER[0].start()
+        TURN.notify()
+
+
+def answer_timed() -> None:
+    while True:
+        with TURN:
+            if not TIMED:
+                TIMER.clear()
+                return
+            left = TIMED[0][0] - time.monotonic()
+            if left > 0:
+                TURN.wait(left)
+                continue
+            _, number, value = heapq.heappop(TIMED)
+        text(number, value)
+
+
 def later(number: int, params: Params) -> None:
-    delay = params["arguments"]["seconds"]
-    threading.Timer(delay, lambda: text(number, params["arguments"])).start()
+    after(params["arguments"]["seconds"], number, params["arguments"])
 
 
 def whoami(number: int, params: Params) -> None:
@@ -178,7 +205,7 @@ def hang(number: int, params: Params) -> None:
 
 
 def late(number: int, params: Params) -> None:
-    threading.Timer(params["arguments"]["seconds"], lambda: text(number, "too late")).start()
+    after(params["arguments"]["seconds"], number, "too late")
 
 
 def leave(number: int, params: Params) -> None:
