@@ -101,7 +101,7 @@ def wire(
     rounds = Rounds(States(sealer=sealer, clock=clock))
     tickets = Tickets(sealer=sealer, public_url=config.server.public_url, clock=clock)
     invite = Invite(tickets)
-    lifetime = Lifetime(clock=clock, most=config.lists.max_ttl)
+    lifetime = Lifetime(clock=clock, most=config.catalog.max_ttl)
     secrets = redaction.wire(
         config=config,
         clock=clock,

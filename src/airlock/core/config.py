@@ -465,15 +465,6 @@ class ListsSection(Section, frozen=True, kw_only=True):
     page: Annotated[
         Positive, Meta(description="Items of one page of a list; many clients read no second one.")
     ] = 2000
-    max_ttl: Annotated[
-        Seconds,
-        Meta(
-            ge=0,
-            le=24 * 3600,
-            description="For how long a client may keep a list or a resource at most, whatever its server "
-            "says; changes of policy show within this time.",
-        ),
-    ] = 300.0
     instructions: Annotated[
         str,
         Meta(description="What clients of `/mcp` are told about its use. Empty: a general text."),
@@ -485,6 +476,20 @@ class ListsSection(Section, frozen=True, kw_only=True):
         tuple[NarrowEntry, ...],
         Meta(description="Lists cut to tags; a caller whom several entries name gets the tags of all."),
     ] = ()
+
+
+class CatalogSection(Section, frozen=True, kw_only=True):
+    """What clients may keep of that which servers offer."""
+
+    max_ttl: Annotated[
+        Seconds,
+        Meta(
+            ge=0,
+            le=24 * 3600,
+            description="For how long a client may keep a list or a resource at most, whatever its server "
+            "says; changes of policy show within this time.",
+        ),
+    ] = 300.0
 
 
 class DenialsSection(Section, frozen=True, kw_only=True):
@@ -594,6 +599,7 @@ class Config(Section, frozen=True, kw_only=True):
     audit: AuditSection = AuditSection()
     logging: LoggingSection = LoggingSection()
     lists: ListsSection = ListsSection()
+    catalog: CatalogSection = CatalogSection()
     denials: DenialsSection = DenialsSection()
     legacy: LegacySection = LegacySection()
     rate_limiting: RateLimitingSection = RateLimitingSection()

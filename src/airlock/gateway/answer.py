@@ -116,7 +116,7 @@ class Answers:
         """Take over what another configuration says of lists."""
         self.diet = Diet(config.lists)
         self._pages.size = config.lists.page
-        self._lifetime.most = config.lists.max_ttl
+        self._lifetime.most = config.catalog.max_ttl
         self._instructions = config.lists.instructions
 
     def owns(self, identified: Identified) -> bool:
