@@ -13,7 +13,7 @@ import pytest
 from airlock.core.errors import Fault, LinkRefused, LoginNeeded, UpstreamFault
 from airlock.model.upstream import UpstreamAnswer
 from airlock.store.schema import vault_entries
-from airlock.upstream import authorities, fetch, holding, personal
+from airlock.upstream import authorities, entries, fetch, holding, personal
 from airlock.upstream.oauth_tokens import Hidden
 from tests.upstream.http_parts import HandClock, Seen, call, http, run, silence, until
 from tests.upstream.oauth_parts import PUBLIC, Parts, Provider, asked, who
@@ -437,6 +437,49 @@ def test_the_gateway_itself_logs_in_for_all(tmp_path: Path) -> None:
         assert parts.news == []
 
     within(tmp_path, scenario, client_id="robot", secret=Hidden("pw"), own=True, scopes=("read",))
+
+
+def test_a_server_that_refuses_every_token_of_the_gateway_costs_two_for_a_call(tmp_path: Path) -> None:
+    async def scenario(provider: Provider, parts: Parts) -> None:
+        provider.token = {"access_token": "unknown-to-the-server"}
+        with pytest.raises(UpstreamFault, match="own token"):
+            await called(parts, "alice")
+        assert len(provider.forms) == 2
+
+    within(tmp_path, scenario, client_id="robot", secret=Hidden("pw"), own=True)
+
+
+def test_what_is_noted_while_a_token_is_renewed_does_not_lose_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = HandClock()
+    exchange = authorities.Authorities.tokens
+
+    async def scenario(provider: Provider, parts: Parts) -> None:
+        provider.refresh = True
+        await parts.login("alice")
+        owner = who("alice").owner
+
+        async def interrupted(*given: Any) -> Any:
+            found = await exchange(*given)
+            kept = parts.vault.find(server="files", owner=owner)
+            assert kept is not None
+            noted = msgspec.structs.replace(entries.entry_of(kept), wanted=("write",))
+            assert parts.vault.amend(kept, msgspec.json.encode(noted), clock.now, release=False)
+            later = parts.vault.find(server="files", owner=owner)
+            assert later is not None and not parts.vault.claim(later, clock.now)
+            return found
+
+        monkeypatch.setattr(authorities.Authorities, "tokens", interrupted)
+        clock.now += 4000
+        held = await parts.holder.held(parts.grantor, owner)
+        kept = parts.vault.find(server="files", owner=owner)
+        assert kept is not None
+        entry = entries.entry_of(kept)
+        assert entry.wanted == ("write",) and entry.tokens is not None
+        assert held.credential.reveal()[1] == f"Bearer {entry.tokens.access.value}"
+
+    within(tmp_path, scenario, clock=clock)
 
 
 def test_two_workers_renew_once_and_both_get_what_it_brought(tmp_path: Path) -> None:

@@ -88,13 +88,14 @@ class Vault:
             change.announce()
         return Kept(place=place, subject=subject, payload=payload, revision=revision, updated_at=now)
 
-    def amend(self, kept: Kept, payload: bytes, now: float) -> Kept | None:
-        """Change an entry, unless it changed since it was read, or is gone: then None."""
+    def amend(self, kept: Kept, payload: bytes, now: float, *, release: bool = True) -> Kept | None:
+        """Change an entry, unless it changed since it was read, or is gone: then None. `release`: who had
+        claimed it is done."""
         this = _at(kept.place) & (vault_entries.c.revision == kept.revision)
         values = {
             "sealed": self._seal(kept.place, payload),
             "revision": kept.revision + 1,
-            "claimed_until": 0.0,
+            **({"claimed_until": 0.0} if release else {}),
             "updated_at": now,
         }
         with self._store.change(VAULT) as change:

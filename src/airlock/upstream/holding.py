@@ -14,14 +14,15 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from airlock.core.errors import Effect, Fault, LinkRefused, LoginNeeded, Stage, UpstreamFault
+from airlock.core.errors import Effect, LinkRefused, LoginNeeded, UpstreamFault
 from airlock.store.vault import Kept, Vault
 from airlock.upstream import oauth_client, oauth_tokens
 from airlock.upstream.authorities import Authorities
 from airlock.upstream.credentials import Credential
+from airlock.upstream.entries import Entry, entry_of, fits
 from airlock.upstream.grantor import Grantor
-from airlock.upstream.oauth_discovery import AuthorizationServer, Challenge, covers
-from airlock.upstream.oauth_tokens import Hidden, Identity, Tokens
+from airlock.upstream.oauth_discovery import Challenge
+from airlock.upstream.oauth_tokens import Hidden, Tokens
 
 if TYPE_CHECKING:
     from airlock.core.clock import Clock
@@ -39,19 +40,6 @@ OWN = ""
 """Owner of what belongs to the gateway itself."""
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """What the vault holds of one login."""
-
-    authority: AuthorizationServer
-    client: Identity
-    resource: str
-    asked: tuple[str, ...]
-    tokens: Tokens | None
-    """None: the server, or its authorization server, refused them."""
-    wanted: tuple[str, ...] = ()
-    """Scopes that the server wanted since."""
-
-
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """A credential that counts, in memory."""
 
@@ -66,17 +54,6 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
 
 Told = Callable[[str, str, str, str, str], Awaitable[object]]
 """Records what happened to a credential: (what, server, tenant, `issuer|subject`, reason)."""
-
-_entry = msgspec.json.Decoder(Entry).decode
-
-
-def entry_of(kept: Kept) -> Entry:
-    """What an entry of the vault says. Raises `Fault` where nobody can read it."""
-    if kept.payload is None:
-        text = "A credential in the control data cannot be opened."
-        detail = "the vault was sealed with other keys, or was changed"
-        raise Fault(Stage.FORWARD, 50302, "vault_unreadable", text, detail=detail)
-    return _entry(kept.payload)
 
 
 class Holder:
@@ -165,7 +142,9 @@ class Holder:
         if self._held.get((server, owner)) is held:
             del self._held[server, owner]
         if held.kept is None:
-            return False
+            if again:
+                raise UpstreamFault.unavailable("it refuses the gateway's own token", effect=Effect.NONE)
+            return True  # the next one is asked for anew
         kept = await asyncio.to_thread(self._vault.find, server=server, owner=owner)
         if kept is None or kept.revision != held.kept.revision:
             return False
@@ -190,7 +169,7 @@ class Holder:
             if kept is None:
                 raise LoginNeeded(server, detail="its caller has not logged in there")
             entry = entry_of(kept)
-            if not _fits(entry, grantor):
+            if not fits(entry, grantor):
                 raise LoginNeeded(server, detail="its token is for what the server was before")
             held = await self._usable(grantor, kept, entry)
             if held is not None:
@@ -233,12 +212,27 @@ class Holder:
             raise LoginNeeded(place.server, scopes=entry.wanted, detail="its refresh token is over") from None
         if not tokens.refresh:
             tokens = msgspec.structs.replace(tokens, refresh=refresh)
-        payload = msgspec.json.encode(msgspec.structs.replace(entry, tokens=tokens))
-        after = await asyncio.to_thread(self._vault.amend, kept, payload, self._clock.wall())
+        after = await self._stored(kept, refresh, tokens)
         if after is None:
             raise LoginNeeded(place.server, detail="its login ended meanwhile")
         await self._told("renewed", place.server, place.tenant, kept.subject, "")
         return _held(grantor, after, tokens, max(tokens.until - EARLY, self._clock.wall() + 1.0))
+
+    async def _stored(self, kept: Kept, refresh: Hidden, tokens: Tokens) -> Kept | None:
+        """The entry with what its refresh token brought, whatever else was noted meanwhile. None where the
+        login has ended, or is another one."""
+        now: Kept | None = kept
+        while now is not None:
+            entry = entry_of(now)
+            if entry.tokens is None or entry.tokens.refresh != refresh:
+                return None
+            payload = msgspec.json.encode(msgspec.structs.replace(entry, tokens=tokens))
+            after = await asyncio.to_thread(self._vault.amend, now, payload, self._clock.wall())
+            if after is not None:
+                return after
+            place = now.place
+            now = await asyncio.to_thread(self._vault.find, server=place.server, owner=place.owner)
+        return None
 
     async def _own(self, grantor: Grantor) -> Held:
         """A token of the gateway itself: asked for when it is needed, kept in memory only."""
@@ -270,7 +264,7 @@ class Holder:
         wanted = tuple(dict.fromkeys((*entry.wanted, *said.scopes)))
         if wanted != entry.wanted:
             payload = msgspec.json.encode(msgspec.structs.replace(entry, wanted=wanted))
-            await asyncio.to_thread(self._vault.amend, kept, payload, self._clock.wall())
+            await asyncio.to_thread(self._vault.amend, kept, payload, self._clock.wall(), release=False)
         raise LoginNeeded(kept.place.server, scopes=said.scopes, detail="it wants more scopes")
 
     async def _spoiled(self, kept: Kept, entry: Entry, wanted: tuple[str, ...]) -> None:
@@ -280,12 +274,6 @@ class Holder:
         await asyncio.to_thread(self._vault.amend, kept, payload, self._clock.wall())
         place = kept.place
         await self._told("spoiled", place.server, place.tenant, kept.subject, "")
-
-
-def _fits(entry: Entry, grantor: Grantor) -> bool:
-    """Whether an entry is for the server that is configured now: a token goes nowhere else (RFC 8707)."""
-    issuers = grantor.issuers
-    return covers(entry.resource, grantor.url) and (not issuers or entry.authority.issuer in issuers)
 
 
 def _held(grantor: Grantor, kept: Kept | None, tokens: Tokens, fresh_until: float) -> Held:

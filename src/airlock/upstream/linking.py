@@ -19,8 +19,9 @@ from airlock.model.principal import one_person
 from airlock.store.vault import Kept, Place, Vault
 from airlock.upstream import oauth_client, oauth_tokens
 from airlock.upstream.authorities import Authorities
+from airlock.upstream.entries import Entry, entry_of
 from airlock.upstream.grantor import Grantor
-from airlock.upstream.holding import Entry, Holder, Told, entry_of
+from airlock.upstream.holding import Holder, Told
 from airlock.upstream.oauth_client import Trip
 from airlock.upstream.oauth_discovery import AuthorizationServer
 from airlock.upstream.oauth_tokens import Identity
