@@ -248,7 +248,11 @@ def test_only_so_many_idle_connections_are_kept() -> None:
 def test_a_stream_that_goes_on_after_its_answer_is_closed() -> None:
     async def story() -> None:
         fake = McpServer(era="modern")
-        fake.on["tools/call"] = writes(stream_head() + event(result(2)))
+
+        async def answered(seen: Seen, writer: asyncio.StreamWriter) -> None:
+            writer.write(stream_head() + event(result(seen.message["id"])))
+
+        fake.on["tools/call"] = answered
         async with RawServer(fake) as server:
             client = upstream(server.url)
             assert (await client.request(call())).result == {}
