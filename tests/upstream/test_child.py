@@ -79,7 +79,7 @@ def test_two_clients_with_the_same_ids_never_meet() -> None:
                     return await marked(links[number % 2], number % 2, number // 2)
 
             withdrawn = sum(await asyncio.gather(*map(one, range(CALLS))))
-            assert 0 < withdrawn == CALLS // 20
+            assert CALLS // 40 <= withdrawn <= CALLS // 20  # a busy machine withdraws some too late
             assert (await call(links[0], "echo", marker="last"))["arguments"] == {"marker": "last"}
             assert counters(found).late <= withdrawn
 
